@@ -1,0 +1,101 @@
+"""What a plugin package provides: two pluggy hooks that *find* plugins, and small protocols by which they *work*.
+
+pluggy calls every implementation of a hook in one loop, so one that raises would hide the others; therefore no hardware
+operation is a hook. A hook returns plugin objects, and each object is called on its own, with a deadline, in its own thread.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import pluggy
+
+from supervisor.model import ContainerEdits, Device
+
+PROJECT = "device_plugin_supervisor"
+ENTRY_POINT_GROUP = "device_plugin_supervisor.plugins"
+
+CONTRACT_VERSION = 1
+"""Raised when an existing plugin would break. A package may state ``CONTRACT_VERSION = 1``; one that states another is refused."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+LookAgain = Callable[[], None]
+"""Ask for a look, from any thread, as often as you like: a burst of calls is one look."""
+
+
+@hookspec
+def config_type() -> type[msgspec.Struct]:  # type: ignore[empty-body]  # a specification has no body
+    """The frozen ``msgspec.Struct`` of this package's section of the configuration file. Optional: without it, no keys."""
+
+
+@hookspec
+def device_plugins(config: Any) -> "Iterable[DevicePlugin]":  # type: ignore[empty-body]  # a specification has no body
+    """The device plugins of this package, made for ``config``: the decoded section, or ``None`` without a ``config_type``.
+
+    Called at start and again whenever the section changes. It must not touch hardware: that is what ``discover`` is for.
+    """
+
+
+class DevicePlugin(Protocol):
+    """One hardware family. The least a plugin needs; everything else is optional."""
+
+    @property
+    def name(self) -> str:
+        """A short lower-case name, unique in the process: ``[a-z0-9]([-a-z0-9]*[a-z0-9])?``."""
+
+    @property
+    def udev_subsystems(self) -> Collection[str]:
+        """An event of one of these kernel subsystems means: look again. May be empty."""
+
+    def discover(self) -> Mapping[str, Iterable[Device]]:
+        """Look at the hardware: every device of every resource name, complete each time.
+
+        Runs in a worker thread, one at a time, with a deadline. Resource names may come and go between looks; a name with no
+        devices is offered with 0. Raising keeps the last inventory.
+        """
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A plugin with an event source of its own."""
+
+    def watch(self, look_again: LookAgain) -> Awaitable[None]:
+        """Wait for the hardware's own events and call ``look_again`` for each. An ``async`` function.
+
+        Runs under a trio loop of its own in this plugin's thread; it is restarted with backoff when it ends or raises.
+        """
+
+
+@runtime_checkable
+class Allocator(Protocol):
+    """A plugin that must act when devices are given to a container."""
+
+    def allocate(self, resource: str, devices: Sequence[Device], edits: ContainerEdits) -> ContainerEdits:
+        """What the container gets. ``edits`` is the default answer, the devices' own edits merged.
+
+        Must be idempotent: the kubelet may ask again for an id, and never says when a container has ended. May run in several
+        threads at once. Raising refuses the pod for good, and the text lands in its status.
+        """
+
+
+@runtime_checkable
+class PreferredAllocator(Protocol):
+    """A plugin that knows which devices go well together."""
+
+    def preferred_allocation(
+        self, resource: str, available: Sequence[str], must_include: Sequence[str], size: int
+    ) -> Sequence[str]:
+        """``size`` ids out of ``available``, ``must_include`` among them, best first. Advice: the kubelet may do otherwise."""
+
+
+@runtime_checkable
+class PreStarter(Protocol):
+    """A plugin that must act before each start of a container."""
+
+    def pre_start_required(self, resource: str) -> bool:
+        """Whether this resource needs it. While the supervisor is down, containers of such a resource cannot restart."""
+
+    def pre_start(self, resource: str, devices: Sequence[Device]) -> None:
+        """Make the devices ready. Raising makes the kubelet try again later; the text lands in the pod's status."""

@@ -1,0 +1,179 @@
+"""What a plugin said, checked device by device: the border between plugin code and everything the kubelet sees."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Self
+
+import msgspec
+
+from supervisor.model import Device
+
+_VENDOR_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_RESOURCE_NAME = re.compile(rf"{_VENDOR_LABEL}(\.{_VENDOR_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?")
+
+MAX_RESOURCES = 1_000
+"""Resource names that one look may return; a plugin that returns more is taken to be broken."""
+MAX_DEVICES = 100_000
+"""Devices of one resource. The kubelet's message limit comes first (about 70 000 short ids)."""
+
+_CHUNK = 256
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """A device, or a whole resource (``device`` is empty), that cannot be offered as the plugin described it."""
+
+    resource: str
+    device: str
+    reason: str
+
+
+class Inventory(msgspec.Struct, frozen=True, gc=False):
+    """All devices of one resource at one moment, in the plugin's order, with ids that are unique."""
+
+    resource: str
+    devices: tuple[Device, ...]
+    index: Mapping[str, int]
+    """Device id to position in ``devices``."""
+    pre_start_required: bool = False
+
+    @classmethod
+    def of(cls, resource: str, devices: Iterable[Device], *, pre_start_required: bool = False) -> Self:
+        """Build from devices that are known to be valid and to differ in id."""
+        listed = tuple(devices)
+        return cls(resource, listed, {device.id: at for at, device in enumerate(listed)}, pre_start_required)
+
+    def get(self, device_id: str) -> Device | None:
+        at = self.index.get(device_id)
+        return None if at is None else self.devices[at]
+
+    def same_list(self, other: "Inventory | None") -> bool:
+        """Whether the kubelet and a container would see no difference."""
+        return (
+            other is not None
+            and self.devices == other.devices
+            and self.pre_start_required == other.pre_start_required
+        )
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What one look at the hardware gave: an inventory for each resource, and what had to be left out."""
+
+    inventories: Mapping[str, Inventory]
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+
+
+_CHUNK_CHECK = msgspec.msgpack.Decoder(tuple[Device, ...])
+_DEVICE_CHECK = msgspec.msgpack.Decoder(Device)
+
+
+def resource_name_problem(name: object) -> str | None:
+    """Why the kubelet would refuse this extended resource name, or ``None``.
+
+    The rules are those of ``IsExtendedResourceName`` in ``pkg/apis/core/v1/helper``: a vendor domain of at most 244
+    characters, one slash, a name of at most 63, and none of the names that Kubernetes keeps for itself.
+    """
+    if not isinstance(name, str):
+        return f"a resource name is a string, not {type(name).__name__}"
+    if "/" not in name:
+        return "it has no vendor domain: write vendor.example/name"
+    if "kubernetes.io/" in name:
+        return "kubernetes.io/ is reserved for Kubernetes"
+    if name.startswith("requests."):
+        return "it must not start with 'requests.'"
+    if len(name.partition("/")[0]) > 244:
+        return "its vendor domain is longer than 244 characters"
+    if not _RESOURCE_NAME.fullmatch(name):
+        return "it must be a lower-case DNS domain, one slash, and 1 to 63 of [A-Za-z0-9-_.] that begin and end alphanumeric"
+    return None
+
+
+def check_look(found: object, trusted: Mapping[str, Inventory] | None = None) -> Look:
+    """Turn what ``discover()`` returned into inventories; whatever is impossible is quarantined with its reason.
+
+    ``trusted`` holds the last inventories: devices that are the same objects as there are not checked again.
+    Raises ``TypeError`` when the answer as a whole is not a mapping of resource names.
+    """
+    if not isinstance(found, Mapping):
+        raise TypeError(f"discover() must return a mapping of resource name to devices, not {type(found).__name__}")
+    if len(found) > MAX_RESOURCES:
+        raise TypeError(f"discover() returned {len(found)} resources; the limit is {MAX_RESOURCES}")
+    inventories: dict[str, Inventory] = {}
+    quarantined: list[Quarantined] = []
+    owner_of: dict[str, str] = {}
+    for resource, devices in found.items():
+        if problem := resource_name_problem(resource):
+            quarantined.append(Quarantined(_label(resource), "", problem))
+            continue
+        known = trusted.get(resource) if trusted else None
+        try:
+            listed = list(islice(iter(devices), MAX_DEVICES + 1))
+        except TypeError:
+            quarantined.append(Quarantined(resource, "", f"its devices are {type(devices).__name__}, not a list of Device"))
+            continue
+        if len(listed) > MAX_DEVICES:
+            quarantined.append(Quarantined(resource, "", f"it has more than {MAX_DEVICES} devices"))
+            continue
+        good = _check_devices(resource, listed, known, owner_of, quarantined)
+        inventories[resource] = Inventory.of(resource, good)
+    return Look(inventories, tuple(quarantined))
+
+
+def _check_devices(
+    resource: str, listed: list[Any], known: Inventory | None, owner_of: dict[str, str], quarantined: list[Quarantined]
+) -> list[Device]:
+    good: list[Device] = []
+    for start in range(0, len(listed), _CHUNK):
+        chunk = listed[start : start + _CHUNK]
+        for device, problem in _problems(chunk, known):
+            problem = problem or _id_problem(device.id, resource, owner_of)
+            if problem is None:
+                owner_of[device.id] = resource
+                good.append(device)
+            else:
+                quarantined.append(Quarantined(resource, _label(getattr(device, "id", device)), problem))
+        if len(listed) > _CHUNK:
+            time.sleep(0)  # lets the wire thread have the interpreter: a big look must not delay Allocate
+    return good
+
+
+def _id_problem(device_id: str, resource: str, owner_of: Mapping[str, str]) -> str | None:
+    owner = owner_of.get(device_id)
+    if owner is None:
+        return None
+    where = "twice in this resource" if owner == resource else f"also in {owner}"
+    return f"its id is listed {where}; the kubelet tells devices apart by id alone"
+
+
+def _problems(chunk: list[Any], known: Inventory | None) -> Iterable[tuple[Any, str | None]]:
+    """Each device with what is wrong with it. One check in C for the whole chunk; one by one only where that fails."""
+    if known is not None:
+        unseen = [device for device in chunk if not (type(device) is Device and known.get(device.id) is device)]
+    else:
+        unseen = chunk
+    if not all(type(device) is Device for device in unseen) or _problem(unseen, _CHUNK_CHECK) is not None:
+        return [(device, _device_problem(device)) for device in chunk]
+    return [(device, None) for device in chunk]
+
+
+def _device_problem(device: Any) -> str | None:
+    if type(device) is not Device:
+        return f"it is {type(device).__name__}, not Device"
+    return _problem(device, _DEVICE_CHECK)
+
+
+def _problem(value: object, decoder: "msgspec.msgpack.Decoder[Any]") -> str | None:
+    try:
+        decoder.decode(msgspec.msgpack.encode(value))
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _label(value: object) -> str:
+    """A short printable name of something that may be anything."""
+    text = value if isinstance(value, str) else f"<{type(value).__name__}>"
+    return "".join(character if character.isprintable() else "?" for character in text[:80])

@@ -1,0 +1,91 @@
+"""Frozen values in the words of the Device Plugin API: what a plugin says is there.
+
+The constraints in the annotations are the contract. They are checked at the border (``supervisor.inventory``), one device at a
+time, never in a constructor: a plugin that returns nonsense loses that device, not its whole look.
+Sources: ``k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1``, the Container Device Interface specification for "container edits".
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\0]*\Z", max_length=4095)]
+"""A path that starts with ``/``; at most PATH_MAX - 1 bytes."""
+
+Permissions = Annotated[str, Meta(pattern=r"\A(?!.*(.).*\1)[rwm]{1,3}\Z")]
+"""Device cgroup access, a non-empty subset of ``rwm`` (read, write, mknod)."""
+
+DeviceId = Annotated[str, Meta(pattern=r"\A[!-~]{1,63}\Z")]
+"""1 to 63 printable ASCII characters without spaces, stable over reboots, unique across all resources of the node."""
+
+EnvName = Annotated[str, Meta(pattern=r"\A[-._A-Za-z][-._A-Za-z0-9]{0,254}\Z")]
+EnvValue = Annotated[str, Meta(pattern=r"\A[^\0]*\Z", max_length=32768)]
+AnnotationName = Annotated[str, Meta(pattern=r"\A[-./_A-Za-z0-9]{1,317}\Z")]
+
+CdiName = Annotated[
+    str,
+    Meta(pattern=r"\A[A-Za-z][-._A-Za-z0-9]*[A-Za-z0-9]/[A-Za-z][-_A-Za-z0-9]*[A-Za-z0-9]=[A-Za-z0-9][-._:A-Za-z0-9]*\Z"),
+]
+"""``vendor/class=name``. Vendor and class have at least two characters: containerd panics on shorter ones."""
+
+NumaNode = Annotated[int, Meta(ge=0, le=63)]
+"""The kubelet's topology masks hold 64 nodes; sysfs' -1 ("no node") is left out, never passed on."""
+
+
+class Health(enum.StrEnum):
+    """Whether the kubelet may give a device to a new pod. The kubelet reads anything but ``Healthy`` as unhealthy."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+
+
+class DeviceNode(Struct, frozen=True, gc=False):
+    """A device node of the host, made accessible in the container (v1beta1 ``DeviceSpec``)."""
+
+    host_path: AbsolutePath
+    container_path: AbsolutePath | None = None
+    """Where the container sees it; ``None``: at ``host_path``."""
+    permissions: Permissions = "rw"
+
+
+class Mount(Struct, frozen=True, gc=False):
+    """A path of the host, bind-mounted into the container (v1beta1 ``Mount``)."""
+
+    host_path: AbsolutePath
+    container_path: AbsolutePath | None = None
+    """Where the container sees it; ``None``: at ``host_path``."""
+    read_only: bool = True
+
+
+class ContainerEdits(Struct, frozen=True, gc=False):
+    """What a container gets together with a device (v1beta1 ``ContainerAllocateResponse``)."""
+
+    device_nodes: Annotated[tuple[DeviceNode, ...], Meta(max_length=1024)] = ()
+    mounts: Annotated[tuple[Mount, ...], Meta(max_length=1024)] = ()
+    envs: Annotated[Mapping[EnvName, EnvValue], Meta(max_length=1024)] = {}
+    """Several devices of one container that set one name to different values: the values are joined with commas."""
+    annotations: Annotated[Mapping[AnnotationName, EnvValue], Meta(max_length=1024)] = {}
+    cdi_devices: Annotated[tuple[CdiName, ...], Meta(max_length=1024)] = ()
+
+
+class Topology(Struct, frozen=True, gc=False):
+    """Where a device sits. An empty one is left out on the wire: "no preference"."""
+
+    numa_nodes: Annotated[tuple[NumaNode, ...], Meta(max_length=64)] = ()
+
+
+class Device(Struct, frozen=True, gc=False):
+    """One unit that the kubelet can give to one container."""
+
+    id: DeviceId
+    health: Health = Health.HEALTHY
+    reason: Annotated[str, Meta(max_length=1024)] = ""
+    """Why it is not healthy, in one short sentence; for people."""
+    topology: Topology = Topology()
+    edits: ContainerEdits = ContainerEdits()
+
+    @property
+    def healthy(self) -> bool:
+        return self.health is Health.HEALTHY
