@@ -1,0 +1,1 @@
+"""Fixtures around the test bed, for all tests."""

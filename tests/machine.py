@@ -1,0 +1,97 @@
+"""What tests ask of the machine they run on, how that is found out, and what to install where it is missing.
+
+A test names its needs with `@pytest.mark.requires("strace", ...)`, a fixture with `need("strace")`. Run as a program
+(`python -m tests.machine`), this prints the Debian packages that are missing here.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Tool(NamedTuple):
+    """One thing a test may need: how to see whether it is there, its Debian packages, and what else to tell people."""
+
+    found: Callable[[], bool]
+    packages: tuple[str, ...] = ()
+    hint: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """How to get it, in words for a person."""
+        install = f"apt-get install {' '.join(self.packages)}" if self.packages else ""
+        return "; ".join(filter(None, (install, self.hint)))
+
+
+def _program(*names: str) -> Callable[[], bool]:
+    return lambda: all(shutil.which(name) is not None for name in names)
+
+
+def _runs(*command: str) -> Callable[[], bool]:
+    def check() -> bool:
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0
+
+    return check
+
+
+def _exists(*paths: str) -> Callable[[], bool]:
+    return lambda: any(Path(path).exists() for path in paths)
+
+
+UDEVD = ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd", "/usr/bin/udevadm", "/bin/udevadm")
+"""Where distributions keep the udev daemon; newer ones have it in `udevadm`."""
+
+TOOLS = {
+    "root": Tool(lambda: os.geteuid() == 0, hint="run the tests as root"),
+    "namespaces": Tool(
+        _runs("unshare", "-n", "-m", "nsenter", "--version"),
+        ("util-linux", "mount"),
+        "needs CAP_SYS_ADMIN (in a container: --privileged)",
+    ),
+    "user-namespaces": Tool(
+        _runs("unshare", "-U", "-r", "-n", "-m", "true"),
+        ("util-linux", "mount"),
+        "needs user namespaces (sysctl user.max_user_namespaces)",
+    ),
+    "strace": Tool(
+        _runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"
+    ),
+    "ip": Tool(_program("ip"), ("iproute2",)),
+    "gcc": Tool(_program("gcc"), ("gcc", "libc6-dev")),
+    "git": Tool(_program("git"), ("git",)),
+    "udevd": Tool(_exists(*UDEVD), ("udev",)),
+    "fuse": Tool(_exists("/dev/fuse"), hint="needs /dev/fuse (modprobe fuse)"),
+    "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
+}
+
+
+@functools.cache
+def found(name: str) -> bool:
+    """Whether this machine has the tool; looked up once in a process. Raises KeyError for an unknown name."""
+    return TOOLS[name].found()
+
+
+def need(*names: str) -> None:
+    """Skip the running test unless this machine has all of the named tools."""
+    for name in names:
+        if not found(name):
+            pytest.skip(f"needs {name}: {TOOLS[name].remedy}")
+
+
+def missing_packages() -> list[str]:
+    """The Debian packages to install so that no test is skipped for want of a program."""
+    return sorted({package for name, tool in TOOLS.items() if not found(name) for package in tool.packages})
+
+
+if __name__ == "__main__":
+    print(*missing_packages())  # noqa: T201 - this is the answer of the program
