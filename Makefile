@@ -71,21 +71,21 @@ lint: $(STAMP) ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-PROTOC = $(BIN)/python -m grpc_tools.protoc --proto_path=$(PROTOS) --python_out=$(1) --pyi_out=$(1) $(notdir $(wildcard $(PROTOS)/*.proto))
+PROTOC = $(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=$(1) --pyi_out=$(1) $(wildcard $(PROTOS)/*.proto)
 
 protos: $(STAMP) ## generate the message classes from their .proto files
-	$(call PROTOC,$(PROTOS))
+	$(call PROTOC,.)
 
 protos-check: $(STAMP) ## fail unless the generated classes are those of their .proto files
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && $(call PROTOC,"$$new") && \
-	for file in $(PROTOS)/*_pb2.py $(PROTOS)/*_pb2.pyi; do diff -u "$$file" "$$new/$$(basename "$$file")" || exit 1; done
+	for file in $(PROTOS)/*_pb2.py $(PROTOS)/*_pb2.pyi; do diff -u "$$file" "$$new/$$file" || exit 1; done
 	@echo "The generated classes are up to date."
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
 
 # One lock for every supported Python and architecture. Pins that are there stay: `make lock UPGRADE=1` takes the newest.
 # The lock names no address: where packages come from is for the machine that installs them to say.
-COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --no-config --system-certs --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
            --no-emit-package device-plugin-supervisor $(if $(UPGRADE),--upgrade)
 

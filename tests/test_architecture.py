@@ -1,0 +1,122 @@
+"""The shape of the code: imports point one way, broad catches stay at the borders, modules stay readable."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.checkout
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("supervisor", "plugins/generic/src/supervisor_generic")
+LONGEST = 400
+"""No module of ours has more lines than this."""
+
+BORDERS = {
+    "supervisor/plugins.py": "loads entry points and calls hooks",
+    "supervisor/discovery.py": "calls discover()",
+    "supervisor/isolation.py": "calls plugin code in a child, or for its deadline",
+}
+"""The modules that call plugin code, which may raise anything; nowhere else is everything caught."""
+
+
+def _modules() -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from (file for file in sorted((ROOT / package).rglob("*.py")) if not file.stem.endswith("_pb2"))
+
+
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    paths = [folder, *(folder / package for package in PACKAGES[1:])]
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": ":".join(str(path.parent if path != folder else path) for path in paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_imports_keep_their_contracts() -> None:
+    """The contracts of pyproject.toml hold for the tree as it is."""
+    done = _lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("supervisor/errors.py", "import supervisor.feed", "Imports point one way"),
+        ("supervisor/model.py", "import grpc", "grpc, protobuf and asyncio stay in supervisor.kubelet"),
+        ("supervisor/feed.py", "import asyncio", "grpc, protobuf and asyncio stay in supervisor.kubelet"),
+        ("supervisor/feed.py", "import pyudev", "pyudev stays in supervisor.triggers and supervisor.host"),
+        ("supervisor/events.py", "import prometheus_client", "prometheus_client stays in supervisor.observe.metrics"),
+        ("supervisor/events.py", "import h11", "h11 stays in supervisor.observe.http"),
+        ("supervisor/events.py", "import supervisor_generic", "The supervisor names no plugin"),
+        (f"{PACKAGES[1]}/__init__.py", "import supervisor.model", "Plugins import only the package supervisor"),
+    ],
+    ids=lambda text: text.split("/")[-1].replace(" ", "-"),
+)
+def test_a_broken_contract_is_reported(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    """Each contract fails, by name, on a tree that breaks it."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    done = _lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    broken = [text for text in done.stdout.splitlines() if " BROKEN" in text]
+    assert any(text.startswith(contract) for text in broken), done.stdout
+
+
+def _is_broad(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.Tuple):
+        return any(_is_broad(element) for element in node.elts)
+    return node is None or (isinstance(node, ast.Name) and node.id in {"Exception", "BaseException"})
+
+
+def _broad_catches(tree: ast.AST) -> Iterator[int]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.ExceptHandler(type=caught) if _is_broad(caught):
+                yield node.lineno
+            case ast.Call(func=ast.Name("suppress") | ast.Attribute(attr="suppress"), args=args):
+                if any(_is_broad(argument) for argument in args):
+                    yield node.lineno
+
+
+def test_everything_is_caught_only_at_the_borders_with_plugin_code() -> None:
+    """A broad catch anywhere else would hide our own mistakes."""
+    found = {
+        f"{module.relative_to(ROOT)}:{line}"
+        for module in _modules()
+        for line in _broad_catches(ast.parse(module.read_text()))
+        if str(module.relative_to(ROOT)) not in BORDERS
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: x()\nexcept Exception: pass",
+        "try: x()\nexcept (OSError, BaseException) as e: pass",
+        "try: x()\nexcept: pass",
+        "with contextlib.suppress(Exception): x()",
+    ],
+)
+def test_each_spelling_of_a_broad_catch_is_seen(code: str) -> None:
+    """The search above knows every way to write one."""
+    assert list(_broad_catches(ast.parse(code)))
+
+
+def test_no_module_is_too_long() -> None:
+    """A module that has outgrown a sitting holds more than one thought."""
+    lengths = {str(module.relative_to(ROOT)): len(module.read_text().splitlines()) for module in _modules()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
