@@ -63,9 +63,7 @@ TOOLS = {
         ("util-linux", "mount"),
         "needs user namespaces (sysctl user.max_user_namespaces)",
     ),
-    "strace": Tool(
-        _runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"
-    ),
+    "strace": Tool(_runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"),
     "ip": Tool(_program("ip"), ("iproute2",)),
     "gcc": Tool(_program("gcc"), ("gcc", "libc6-dev")),
     "git": Tool(_program("git"), ("git",)),
@@ -94,4 +92,4 @@ def missing_packages() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*missing_packages())  # noqa: T201 - this is the answer of the program
+    print(*missing_packages())
