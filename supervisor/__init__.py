@@ -25,12 +25,16 @@ from supervisor.hookspecs import (
     CONTRACT_VERSION,
     Allocator,
     DevicePlugin,
+    Explainer,
     LookAgain,
+    Noticer,
     PreferredAllocator,
     PreStarter,
     Watcher,
     hookimpl,
 )
+from supervisor.host import Host, HostDevice, HostNode, HostView, UsbFacts, glob_pattern, natural_order
+from supervisor.inventory import resource_name_problem
 from supervisor.model import ContainerEdits, Device, DeviceNode, Health, Mount, Topology
 
 __version__ = "0.1.0"
@@ -43,12 +47,22 @@ __all__ = [
     "Device",
     "DeviceNode",
     "DevicePlugin",
+    "Explainer",
     "Health",
+    "Host",
+    "HostDevice",
+    "HostNode",
+    "HostView",
     "LookAgain",
     "Mount",
+    "Noticer",
     "PreStarter",
     "PreferredAllocator",
     "Topology",
+    "UsbFacts",
     "Watcher",
+    "glob_pattern",
     "hookimpl",
+    "natural_order",
+    "resource_name_problem",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 import pluggy
 
+from supervisor.host import Host
 from supervisor.model import ContainerEdits, Device
 
 PROJECT = "device_plugin_supervisor"
@@ -31,9 +32,10 @@ def config_type() -> type[msgspec.Struct]:  # type: ignore[empty-body]  # a spec
 
 
 @hookspec
-def device_plugins(config: Any) -> "Iterable[DevicePlugin]":  # type: ignore[empty-body]  # a specification has no body
+def device_plugins(config: Any, host: Host) -> "Iterable[DevicePlugin]":  # type: ignore[empty-body]  # as above
     """The device plugins of this package, made for ``config``: the decoded section, or ``None`` without a ``config_type``.
 
+    ``host`` says where the host's directories are seen; an implementation may leave out arguments that it does not need.
     Called at start and again whenever the section changes. It must not touch hardware: that is what ``discover`` is for.
     """
 
@@ -47,7 +49,10 @@ class DevicePlugin(Protocol):
 
     @property
     def udev_subsystems(self) -> Collection[str]:
-        """An event of one of these kernel subsystems means: look again. May be empty."""
+        """An event of one of these kernel subsystems means: look again. May be empty; ``"*"`` in it means any subsystem.
+
+        Read again after each look, so that a plugin may narrow or widen it by what it has seen.
+        """
 
     def discover(self) -> Mapping[str, Iterable[Device]]:
         """Look at the hardware: every device of every resource name, complete each time.
@@ -99,3 +104,25 @@ class PreStarter(Protocol):
 
     def pre_start(self, resource: str, devices: Sequence[Device]) -> None:
         """Make the devices ready. Raising makes the kubelet try again later; the text lands in the pod's status."""
+
+
+@runtime_checkable
+class Noticer(Protocol):
+    """A plugin that can say in words what its last look lacked."""
+
+    def notices(self) -> Sequence[str]:
+        """Short sentences about what it waits for or cannot see; empty when all is well.
+
+        Called in the looking thread right after ``discover``. None of them is an error: absent hardware is a state.
+        """
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A plugin that can say why it offers a device, or why not."""
+
+    def explain(self, text: str) -> Sequence[str]:
+        """For a device id, a path of a device node or a kernel name: which rule took or refused it and why, in sentences.
+
+        Empty when it knows nothing of it. Called in the looking thread, never during ``discover``.
+        """

@@ -1,0 +1,287 @@
+"""One look at the host: every directory is listed once and every file read once, whoever asks, however often.
+
+Bounded in every direction (bytes, entries, depth, links), never out of the roots, and no device is ever opened. What vanishes in
+the middle of a walk is passed over: it is absent, not an error.
+"""
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from itertools import islice
+
+from msgspec import Struct
+
+from supervisor.host.device import HostDevice
+from supervisor.host.names import glob_pattern, is_wild, natural_order
+from supervisor.host.roots import Host
+from supervisor.host.udevdb import UdevRecord, parse_record
+
+MAX_BYTES = 4096
+"""Of an attribute: sysfs gives one page."""
+MAX_RECORD_BYTES = 65_536
+MAX_ENTRIES = 50_000
+"""Of one directory, and of one pattern."""
+MAX_DEPTH = 64
+"""Directories in a row; also how deep ``**`` goes."""
+MAX_LINKS = 40
+"""Links followed for one name, as in the kernel."""
+
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_KINDS = (
+    (stat.S_ISCHR, "character device"),
+    (stat.S_ISBLK, "block device"),
+    (stat.S_ISREG, "regular file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISFIFO, "named pipe"),
+)
+
+
+def _readlink(path: str) -> str:
+    return os.readlink(path)  # noqa: PTH115 - asked for every word of every name, and Path is many times slower
+
+
+class HostNode(Struct, frozen=True):
+    """What lies at a name, by ``stat`` alone."""
+
+    name: str
+    """As it was asked for, perhaps a link."""
+    path: str
+    """Without links."""
+    kind: str
+    """In words: ``character device``, ``block device``, ``regular file``, ``directory``, ``socket``, ``named pipe``."""
+    number: tuple[int, int] | None = None
+    """Major and minor of a device."""
+
+    @property
+    def is_device(self) -> bool:
+        return self.number is not None
+
+
+class _Entry(Struct, frozen=True):
+    name: str
+    is_link: bool
+    is_directory: bool
+
+
+class HostView:
+    """The host at one moment. Make one for each look and drop it; use it in one thread."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.problems: list[str] = []
+        """What could not be seen, in sentences."""
+        self._resolved: dict[str, str | None] = {}
+        self._texts: dict[str, str | None] = {}
+        self._listings: dict[str, tuple[_Entry, ...]] = {}
+        self._devices: dict[str, HostDevice | None] = {}
+        self._subsystems: dict[str, tuple[HostDevice, ...]] = {}
+        self._records: dict[str, UdevRecord | None] = {}
+        self._globs: dict[str, tuple[str, ...]] = {}
+        self._database: bool | None = None
+
+    def resolve(self, name: str) -> str | None:
+        """The host's name without links; ``None`` where nothing is, or where a link leads out of the roots."""
+        if len(name) > MAX_BYTES or name.count("/") > MAX_DEPTH:
+            return None
+        return self._resolve("/" + posixpath.normpath(name).strip("/"), MAX_LINKS)
+
+    def _resolve(self, name: str, links: int) -> str | None:
+        if name in self._resolved:
+            return self._resolved[name]
+        found: str | None
+        if name in {"/", "/sys", "/dev", "/proc", "/run", "/run/udev"}:
+            found = name  # mounted here by configuration, never a link of the host
+        elif (above := self._resolve(posixpath.dirname(name), links)) is None:
+            found = None
+        else:
+            found = self._follow(above, posixpath.basename(name), links)
+        self._resolved[name] = found
+        return found
+
+    def _follow(self, above: str, base: str, links: int) -> str | None:
+        """Where ``base`` in the linkless directory ``above`` leads."""
+        name = posixpath.join(above, base)
+        if (local := self.host.local(name)) is None:
+            return None
+        try:
+            target = _readlink(local)
+        except OSError:
+            return name if os.path.lexists(local) else None
+        if links == 0:
+            return None
+        place: str | None = "/" if target.startswith("/") else above
+        for step in target.split("/"):
+            if place is None or place.count("/") > MAX_DEPTH:
+                return None
+            if step == "..":
+                place = posixpath.dirname(place)
+            elif step not in {"", "."}:
+                place = self._resolve(posixpath.join(place, step), links - 1)
+        return place
+
+    def read(self, name: str, limit: int = MAX_BYTES) -> str | None:
+        """The text of a regular file outside ``/dev``, cut at ``limit`` bytes, without its line end; else ``None``."""
+        if name not in self._texts:
+            self._texts[name] = self._read(name, limit)
+        return self._texts[name]
+
+    def _read(self, name: str, limit: int) -> str | None:
+        path = self.resolve(name)
+        local = None if path is None or path.startswith("/dev") else self.host.local(path)
+        if local is None:
+            return None
+        try:
+            if not stat.S_ISREG(os.lstat(local).st_mode):
+                return None
+            descriptor = os.open(local, _READ_FLAGS)
+        except OSError:
+            return None
+        try:
+            return os.read(descriptor, limit).decode(errors="replace").rstrip("\n")
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def link_name(self, name: str) -> str | None:
+        """The last word of where a link points (``driver``, ``subsystem``); ``None`` where no link is."""
+        path = self.resolve(posixpath.dirname(name))
+        local = None if path is None else self.host.local(posixpath.join(path, posixpath.basename(name)))
+        try:
+            return None if local is None else posixpath.basename(_readlink(local))
+        except OSError:
+            return None
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """The names in a directory, in natural order; empty where there is none."""
+        return tuple(entry.name for entry in self._entries(directory))
+
+    def directories(self, directory: str) -> tuple[str, ...]:
+        """As ``names``, of directories alone (links to some are none)."""
+        return tuple(entry.name for entry in self._entries(directory) if entry.is_directory)
+
+    def _entries(self, directory: str) -> tuple[_Entry, ...]:
+        path = self.resolve(directory)
+        local = None if path is None else self.host.local(path)
+        if path is None or local is None:
+            return ()
+        if path not in self._listings:
+            self._listings[path] = self._list(path, local)
+        return self._listings[path]
+
+    def _list(self, path: str, local: str) -> tuple[_Entry, ...]:
+        try:
+            with os.scandir(local) as found:
+                entries = [
+                    _Entry(entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False))
+                    for entry in islice(found, MAX_ENTRIES + 1)
+                ]
+        except PermissionError:
+            self._complain(f"{path} cannot be listed: permission denied")
+            return ()
+        except OSError:
+            return ()
+        if len(entries) > MAX_ENTRIES:
+            self._complain(f"{path} has more than {MAX_ENTRIES} entries; the rest is not looked at")
+        return tuple(sorted(entries[:MAX_ENTRIES], key=lambda entry: (natural_order(entry.name), entry.name)))
+
+    def _complain(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """The names that match a pattern of the host's names, in natural order.
+
+        ``*``, ``?`` and ``[...]`` stay within one directory and do not match a leading dot; ``**`` stands for any number of
+        directories and follows no links.
+        """
+        if pattern not in self._globs:
+            found = islice(self._walk("/", tuple(pattern.strip("/").split("/"))), MAX_ENTRIES + 1)
+            names = dict.fromkeys(found)
+            if len(names) > MAX_ENTRIES:
+                self._complain(f"{pattern} matches more than {MAX_ENTRIES} names; the rest is not looked at")
+            ordered = sorted(names, key=lambda name: (natural_order(name), name))
+            self._globs[pattern] = tuple(ordered[:MAX_ENTRIES])
+        return self._globs[pattern]
+
+    def _walk(self, place: str, steps: tuple[str, ...]) -> Iterator[str]:
+        if not steps:
+            yield place
+            return
+        step, rest = steps[0], steps[1:]
+        if step == "**":
+            yield from self._walk(place, rest or ("*",))
+            if place.count("/") < MAX_DEPTH:
+                for entry in self._entries(place):
+                    if entry.is_directory and not entry.name.startswith("."):
+                        yield from self._walk(posixpath.join(place, entry.name), steps)
+        elif is_wild(step):
+            pattern = glob_pattern(step)
+            for entry in self._entries(place):
+                if pattern.match(entry.name) and (step.startswith(".") or not entry.name.startswith(".")):
+                    yield from self._walk(posixpath.join(place, entry.name), rest)
+        elif self.resolve(name := posixpath.join(place, step)) is not None:
+            yield from self._walk(name, rest)
+
+    def node(self, name: str) -> HostNode | None:
+        """What lies at a name, links followed; ``None`` where nothing does."""
+        path = self.resolve(name)
+        local = None if path is None else self.host.local(path)
+        if path is None or local is None:
+            return None
+        try:
+            status = os.lstat(local)
+        except OSError:
+            return None
+        kind = next((word for is_kind, word in _KINDS if is_kind(status.st_mode)), "something unknown")
+        is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+        number = (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else None
+        return HostNode(name, path, kind, number)
+
+    def device(self, path: str) -> HostDevice | None:
+        """The device at a directory of sysfs, links followed; ``None`` where there is none."""
+        found = self.resolve(path)
+        if found is None:
+            return None
+        if found not in self._devices:
+            text = self.read(f"{found}/uevent") if found.startswith("/sys/devices/") else None
+            lines = (line.partition("=") for line in (text or "").splitlines())
+            uevent = {key: value for key, equals, value in lines if equals}
+            self._devices[found] = None if text is None else HostDevice(self, found, uevent)
+        return self._devices[found]
+
+    def device_of(self, node: HostNode) -> HostDevice | None:
+        """The device behind a device node, by its number; some drivers register none."""
+        if node.number is None:
+            return None
+        kind = "block" if node.kind == "block device" else "char"
+        return self.device(f"/sys/dev/{kind}/{node.number[0]}:{node.number[1]}")
+
+    def devices(self, subsystem: str) -> tuple[HostDevice, ...]:
+        """All devices of a class or bus, in natural order of their names."""
+        if subsystem not in self._subsystems:
+            places = [f"/sys/class/{subsystem}", f"/sys/bus/{subsystem}/devices"]
+            found = (self.device(f"{place}/{name}") for place in places for name in self.names(place))
+            self._subsystems[subsystem] = tuple(dict.fromkeys(device for device in found if device is not None))
+        return self._subsystems[subsystem]
+
+    def udev_database_available(self) -> bool:
+        """Whether the host's udev database is mounted here; an empty directory is none."""
+        if self._database is None:
+            path = self.host.local("/run/udev/data")
+            try:
+                with os.scandir(path) as entries:
+                    self._database = next(entries, None) is not None
+            except OSError:
+                self._database = False
+        return self._database
+
+    def udev_record(self, device_id: str) -> UdevRecord | None:
+        """The record of a device by udev's own id for it: ``c189:0``, ``b8:0``, ``n2``, ``+pci:0000:00:02.0``."""
+        if device_id not in self._records:
+            text = self.read(f"/run/udev/data/{device_id}", MAX_RECORD_BYTES) if "/" not in device_id else None
+            self._records[device_id] = None if text is None else parse_record(text)
+        return self._records[device_id]
