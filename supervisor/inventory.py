@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import msgspec
 
-from supervisor.model import Device
+from supervisor.model import ContainerEdits, Device
 
 _VENDOR_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _RESOURCE_NAME = re.compile(rf"{_VENDOR_LABEL}(\.{_VENDOR_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?")
@@ -66,6 +66,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 
+_EDITS_CHECK = msgspec.msgpack.Decoder(ContainerEdits)
 _CHUNK_CHECK = msgspec.msgpack.Decoder(tuple[Device, ...])
 _DEVICE_CHECK = msgspec.msgpack.Decoder(Device)
 
@@ -157,6 +158,13 @@ def _problems(chunk: list[Any], known: Inventory | None) -> Iterable[tuple[Any, 
     if not all(type(device) is Device for device in unseen) or _problem(unseen, _CHUNK_CHECK) is not None:
         return [(device, _device_problem(device)) for device in chunk]
     return [(device, None) for device in chunk]
+
+
+def edits_problem(edits: object) -> str | None:
+    """What is wrong with an answer of a plugin's ``allocate``, or ``None``."""
+    if type(edits) is not ContainerEdits:
+        return f"it is {type(edits).__name__}, not ContainerEdits"
+    return _problem(edits, _EDITS_CHECK)
 
 
 def _device_problem(device: Any) -> str | None:

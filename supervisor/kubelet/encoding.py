@@ -1,0 +1,75 @@
+"""Model values to and from the kubelet's messages, and nothing else."""
+
+import asyncio
+from collections.abc import Sequence
+
+from supervisor.kubelet.protos import API_VERSION
+from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.model import ContainerEdits, Device
+
+_CHUNK = 512
+"""Devices that are encoded without letting go of the loop: about half a millisecond."""
+
+
+class ListEncoder:
+    """``ListAndWatchResponse`` bytes of a device list; what has not changed since the last list is not encoded again.
+
+    Serialized repeated fields may be concatenated, so the list is kept as encoded chunks. One encoder belongs to one loop.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[tuple[Sequence[Device], bytes]] = []
+
+    async def encode(self, devices: Sequence[Device]) -> bytes:
+        """The whole list. Lets other tasks of the loop run after each chunk that had to be encoded anew."""
+        chunks: list[tuple[Sequence[Device], bytes]] = []
+        for number, start in enumerate(range(0, len(devices), _CHUNK)):
+            part = devices[start : start + _CHUNK]
+            if number < len(self._chunks) and self._chunks[number][0] == part:
+                chunks.append((part, self._chunks[number][1]))
+                continue
+            chunks.append((part, encode_devices(part)))
+            if len(devices) > _CHUNK:
+                await asyncio.sleep(0)
+        self._chunks = chunks
+        return b"".join(encoded for _, encoded in chunks)
+
+
+def encode_devices(devices: Sequence[Device]) -> bytes:
+    return pb.ListAndWatchResponse(devices=[_device(device) for device in devices]).SerializeToString()
+
+
+def _device(device: Device) -> pb.Device:
+    message = pb.Device(ID=device.id, health=device.health.value)
+    if device.topology.numa_nodes:
+        message.topology.nodes.extend(pb.NUMANode(ID=node) for node in device.topology.numa_nodes)
+    return message
+
+
+def container_response(edits: ContainerEdits) -> pb.ContainerAllocateResponse:
+    return pb.ContainerAllocateResponse(
+        envs=edits.envs,
+        annotations=edits.annotations,
+        devices=[
+            pb.DeviceSpec(
+                host_path=node.host_path,
+                container_path=node.container_path or node.host_path,
+                permissions=node.permissions,
+            )
+            for node in edits.device_nodes
+        ],
+        mounts=[
+            pb.Mount(
+                host_path=mount.host_path,
+                container_path=mount.container_path or mount.host_path,
+                read_only=mount.read_only,
+            )
+            for mount in edits.mounts
+        ],
+        cdi_devices=[pb.CDIDevice(name=name) for name in edits.cdi_devices],
+    )
+
+
+def register_request(resource: str, endpoint: str, options: pb.DevicePluginOptions) -> bytes:
+    request = pb.RegisterRequest(version=API_VERSION, endpoint=endpoint, resource_name=resource, options=options)
+    return request.SerializeToString()

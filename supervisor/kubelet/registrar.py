@@ -1,0 +1,247 @@
+"""The task that keeps every resource registered: it looks at directory and levels, steps the state machines, and acts."""
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+
+from supervisor.errors import NodeError
+from supervisor.events import (
+    KubeletAwaited,
+    KubeletRestarted,
+    ListRefused,
+    Observer,
+    Registered,
+    RegistrationFailed,
+    ResourceContested,
+    StreamLost,
+)
+from supervisor.inotify import Inotify, Mask
+from supervisor.kubelet.levels import Level
+from supervisor.kubelet.registration import Act, Phase, Seen, State, Step, step
+from supervisor.kubelet.sockets import (
+    KUBELET_SOCKET,
+    DirectoryView,
+    FileIdentity,
+    ProcessDirectory,
+    accepts,
+    foreign_sockets,
+    look_at,
+)
+from supervisor.kubelet.wire import Wire
+from supervisor.wakeup import WakeUp
+
+BACKSTOP = 2.0
+"""Seconds between looks at the directory when no event asks for one: a mount point or an overflow gives none."""
+PROBE_BURST = 0.05
+PROBE_FAST = 0.0005
+PROBE_SLOWEST = 1.0
+"""After an event probe fast for a moment (a kubelet binds, and listens a little later), then ever more slowly."""
+
+_CONNECTED = (Phase.CONNECTED, Phase.SUSPECT)
+
+
+class Registrar:
+    """One device-plugins directory. All its mutable state is here: the states, the public names, and the probe's schedule."""
+
+    def __init__(self, wire: Wire, own: ProcessDirectory, wake: WakeUp, observe: Observer) -> None:
+        self._wire = wire
+        self._own = own
+        self._wake = wake
+        self._observe = observe
+        self._directory = own.directory
+        self._kubelet_path = own.directory / KUBELET_SOCKET
+        self.active = False
+        """Whether this process registers. A standby only binds."""
+        self.states: dict[str, State] = {}
+        self.view = DirectoryView()
+        self.kubelet_since: float | None = None
+        """When ``kubelet.sock`` was last seen to be a new one."""
+        self._names: dict[str, str] = {}
+        self._bound: set[str] = set()
+        self._refused_lists: dict[str, str] = {}
+        self._awaited = ""
+        self._event_at = 0.0
+        self._probe_at = 0.0
+
+    async def run(self) -> None:
+        """Returns when the directory at the path is another one than before; everything must then be bound again.
+
+        Raises ``NodeError`` when the directory was removed under a mount: only a new mount can help.
+        """
+        self.view = bound = look_at(self._directory)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_directory)
+            while True:
+                self._look()
+                if self.view.unlinked:
+                    raise NodeError(
+                        f"{self._directory} was removed and this mount shows the old one; restart the container to mount the new one"
+                    )
+                if self.view.identity != bound.identity:
+                    break
+                wake_at = self._reconcile(time.monotonic())
+                with trio.move_on_after(max(0.0, wake_at - time.monotonic())):
+                    await self._wake.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch_directory(self) -> None:
+        mask = Mask.CREATE | Mask.MOVED_TO | Mask.DELETE | Mask.MOVED_FROM | Mask.DELETE_SELF | Mask.MOVE_SELF
+        with Inotify() as inotify:
+            inotify.add(self._directory, mask)
+            self._wake.set()  # what happened before the watch was armed
+            while True:
+                events = await inotify.wait()
+                # The kubelet writes its checkpoint here after every list: only names that matter may wake anybody.
+                if any(not event.name or event.name == KUBELET_SOCKET or event.name in self._names.values() for event in events):
+                    self._event()
+
+    def _event(self) -> None:
+        self._event_at = self._probe_at = time.monotonic()
+        self._wake.set()
+
+    def _look(self) -> None:
+        before, self.view = self.view.kubelet, look_at(self._directory)
+        if self.view.kubelet is None or self.view.kubelet == before:
+            return
+        if self.kubelet_since is not None:
+            self._observe(KubeletRestarted())
+        self.kubelet_since = self._event_at = self._probe_at = time.monotonic()
+
+    # --- reconciling --------------------------------------------------------------------------------------------------
+
+    def _reconcile(self, now: float) -> float:
+        """Bring every resource one step further; returns when to look again at the latest."""
+        levels = self._wire.levels()
+        self._bind_new(levels)
+        for resource in self.states.keys() - levels.keys():
+            self._forget(resource)
+        wake_at = now + BACKSTOP
+        if not self.active:
+            return wake_at
+        probe: bool | None = None
+        probed = False
+        for resource, level in levels.items():
+            self._tell_list(resource, level)
+            result = self._step(resource, level, now, None)
+            if result.act is Act.PROBE:
+                if not probed:
+                    probe, probed = self._probe(now), True
+                if probe is None:
+                    wake_at = min(wake_at, self._probe_at)
+                else:
+                    result = self._step(resource, level, now, probe)
+                    wake_at = min(wake_at, self._probe_at) if not probe else wake_at
+            self._act(resource, result)
+            if result.wake_at is not None:
+                wake_at = min(wake_at, result.wake_at)
+        self._mend_links(levels)
+        return wake_at
+
+    def _step(self, resource: str, level: Level, now: float, accepting: bool | None) -> Step:
+        state = self.states.get(resource) or State(since=now)
+        lost = state.phase in _CONNECTED and not level.streams
+        seen = Seen(
+            now=now,
+            level=level,
+            kubelet=self.view.kubelet,
+            accepting=accepting,
+            rivals=lost and self._has_rivals(),
+            jitter=random.random(),  # noqa: S311  # spreads a back-off; no secret
+        )
+        result = step(state, seen)
+        if result.act is not Act.PROBE:
+            self.states[resource] = result.state
+            self._tell_change(resource, state, result.state, now)
+        return result
+
+    def _has_rivals(self) -> bool:
+        try:
+            return bool(foreign_sockets(self._directory))
+        except OSError:
+            return False
+
+    def _probe(self, now: float) -> bool | None:
+        """Whether the kubelet accepts; ``None`` when it is too early to ask again."""
+        if now < self._probe_at:
+            return None
+        accepting = accepts(self._kubelet_path)
+        waited = now - self._event_at
+        pause = PROBE_FAST if waited < PROBE_BURST else min(PROBE_SLOWEST, waited / 4)
+        self._probe_at = now + pause
+        self._tell_kubelet("" if accepting else f"{self._kubelet_path} refuses connections: no kubelet listens")
+        return accepting
+
+    def _act(self, resource: str, result: Step) -> None:
+        if result.act is Act.END_STREAMS:
+            self._wire.end_streams(resource)
+        elif result.act is Act.REGISTER and self.view.kubelet is not None:
+            self._register(resource, result.state.generation, self.view.kubelet)
+
+    def _register(self, resource: str, generation: int, kubelet: FileIdentity) -> None:
+        if old := self._names.pop(resource, None):
+            self._own.unlink(old)
+        name = self._own.link(resource)
+        bind_at: Path | None = None
+        if name is None:
+            name = self._own.public_name(resource)
+            bind_at = self._directory / name
+        self._names[resource] = name
+        self._wire.register(resource, generation, name, self._kubelet_path, kubelet, bind_at)
+
+    def _bind_new(self, levels: Mapping[str, Level]) -> None:
+        for resource in levels.keys() - self._bound:
+            self._bound.add(resource)
+            self._wire.bind(resource, self._own.private_path(resource))
+        self._bound &= levels.keys()
+
+    def _forget(self, resource: str) -> None:
+        del self.states[resource]
+        self._refused_lists.pop(resource, None)
+        if name := self._names.pop(resource, None):
+            self._own.unlink(name)
+
+    def _mend_links(self, levels: Mapping[str, Level]) -> None:
+        """Somebody deleted a socket that is in use. The kubelet's connection lives on; the file is put back for people."""
+        for resource, name in self._names.items():
+            if levels.get(resource, Level()).streams and not (self._directory / name).exists():
+                self._own.relink(resource, name)
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def _tell_change(self, resource: str, old: State, new: State, now: float) -> None:
+        if old.phase is new.phase:
+            return
+        if new.phase in _CONNECTED and old.phase not in _CONNECTED:
+            self._observe(Registered(resource, now - (old.wanted_since or now)))
+        elif new.phase is Phase.LOST and old.phase in _CONNECTED:
+            self._event_at = self._probe_at = now
+            self._observe(StreamLost(resource))
+        elif new.phase is Phase.REFUSED:
+            self._observe(RegistrationFailed(resource, new.reason, max(0.0, new.not_before - now)))
+        elif new.phase is Phase.CONTESTED:
+            self._observe(ResourceContested(resource, max(0.0, new.not_before - now)))
+
+    def _tell_list(self, resource: str, level: Level) -> None:
+        if level.list_problem != self._refused_lists.get(resource, ""):
+            self._refused_lists[resource] = level.list_problem
+            if level.list_problem:
+                self._observe(ListRefused(resource, level.list_problem))
+
+    def _tell_kubelet(self, obstacle: str) -> None:
+        if obstacle != self._awaited:
+            self._awaited = obstacle
+            if obstacle:
+                self._observe(KubeletAwaited(obstacle))
+
+    @property
+    def connected(self) -> bool:
+        """Whether any resource has a stream."""
+        return any(state.phase in _CONNECTED for state in self.states.values())
+
+    @property
+    def obstacle(self) -> str:
+        """Why no kubelet can be reached, or nothing."""
+        return self.view.obstacle or self._awaited

@@ -1,0 +1,265 @@
+"""The ``v1beta1.DevicePlugin`` service of one resource: it reads the feed and answers. Runs on the wire thread only."""
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import msgspec
+
+from supervisor.allocation import healthy, merge, preferred, select
+from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
+from supervisor.feed import Feed
+from supervisor.hookspecs import Allocator, PreferredAllocator, PreStarter
+from supervisor.inventory import Inventory, edits_problem
+from supervisor.kubelet.encoding import ListEncoder, container_response
+from supervisor.kubelet.levels import ALLOCATION_BOUNDS, Counts, Level
+from supervisor.kubelet.plugin_calls import PluginCalls, call_plugin
+from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
+from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.model import ContainerEdits, Device
+
+if TYPE_CHECKING:  # grpc's classes are generic in its stubs only
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+
+_MAX_DETAIL = 512
+"""Characters of an error's text: the kubelet copies it into the pod's status."""
+
+_STATUS = {
+    UnknownDevice: grpc.StatusCode.NOT_FOUND,
+    UnhealthyDevice: grpc.StatusCode.FAILED_PRECONDITION,
+    AllocationRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    PluginFailed: grpc.StatusCode.INTERNAL,
+    TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_OUTCOME = {PluginFailed: "failed", TimeoutError: "timed_out"}
+
+
+class Servicer:
+    """Answers the kubelet for one resource. ``changed`` is called on the wire thread whenever ``level`` was replaced."""
+
+    def __init__(self, feed: Feed, calls: PluginCalls, changed: Callable[[], None]) -> None:
+        self.feed = feed
+        self.calls = calls
+        self.level = Level()
+        self.last_allocated: dict[str, float] = {}
+        self._changed = changed
+        self._inventory: Inventory | None = None
+        self._payload = b""
+        self._refused: Inventory | None = None
+        self._encoder = ListEncoder()
+        self._encoding: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._epoch = 0
+        self._late_others: set[object] = set()
+        self._outcomes = Counter(dict.fromkeys(("ok", "refused", "failed", "timed_out"), 0))
+        self._buckets = [0] * (len(ALLOCATION_BOUNDS) + 1)
+        self._seconds = 0.0
+        self.registrations: Counter[str] = Counter()
+
+    # --- the list -----------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """The feed has news: encode them and wake the streams."""
+        if self._encoding is None or self._encoding.done():
+            self._encoding = asyncio.get_running_loop().create_task(self._encode_latest())
+
+    async def _encode_latest(self) -> None:
+        while (inventory := self.feed.current) is not None and inventory not in (self._inventory, self._refused):
+            payload = await self._encoder.encode(inventory.devices)
+            if len(payload) > MAX_MESSAGE_BYTES:
+                self._refused = inventory
+                self.note(
+                    list_problem=f"the list of {len(inventory.devices)} devices is {len(payload)} bytes long and the kubelet "
+                    f"takes at most {MAX_MESSAGE_BYTES}; offer fewer devices or replicas, or shorter ids"
+                )
+                continue
+            self._inventory, self._payload = inventory, payload
+            self.note(listed=True, list_problem="", pre_start_required=inventory.pre_start_required)
+            self._wake_streams()
+
+    def _wake_streams(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def note(self, **facts: Any) -> None:
+        self.level = msgspec.structs.replace(self.level, **facts)
+        self._changed()
+
+    def end_streams(self) -> None:
+        """End every open ``ListAndWatch``; the kubelet then forgets this registration."""
+        self._epoch += 1
+        self._wake_streams()
+
+    async def list_and_watch(self, _: pb.Empty, context: Context) -> None:
+        epoch = self._epoch
+        self.note(streams=self.level.streams + 1, opened=self.level.opened + 1)
+        try:
+            sent: bytes | None = None
+            while epoch == self._epoch:
+                news, payload = self._news, self._payload
+                if self.level.listed and payload is not sent:
+                    await context.write(payload)
+                    sent = payload
+                else:
+                    await news.wait()
+        finally:
+            self.note(streams=self.level.streams - 1, ended_at=time.monotonic())
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def options(self) -> pb.DevicePluginOptions:
+        inventory = self._inventory
+        return pb.DevicePluginOptions(
+            pre_start_required=inventory is not None and inventory.pre_start_required,
+            get_preferred_allocation_available=isinstance(self.calls.plugin, PreferredAllocator),
+        )
+
+    async def get_options(self, _: pb.Empty, __: Context) -> pb.DevicePluginOptions:
+        options = self.options()
+        self.note(registered_pre_start=options.pre_start_required)
+        return options
+
+    async def allocate(self, request: pb.AllocateRequest, context: Context) -> pb.AllocateResponse:
+        began = time.monotonic()
+        outcome = "ok"
+        try:
+            if not request.container_requests:
+                raise AllocationRefused("the request names no container")
+            answers = [await self._allocate(tuple(container.devices_ids)) for container in request.container_requests]
+            return pb.AllocateResponse(container_responses=[container_response(edits) for edits in answers])
+        except (AllocationRefused, PluginFailed, TimeoutError) as error:
+            outcome = _OUTCOME.get(type(error), "refused")
+            await self._abort(context, error)
+            raise  # abort never returns
+        finally:
+            self._count(outcome, time.monotonic() - began)
+
+    async def _allocate(self, device_ids: Sequence[str]) -> ContainerEdits:
+        if not device_ids:
+            raise AllocationRefused("the request names no device")
+        inventory = self._current()
+        devices = healthy(inventory, device_ids)
+        edits = merge(device.edits for device in devices)
+        plugin = self.calls.plugin
+        if isinstance(plugin, Allocator):
+            edits = await self._plugin_allocate(plugin, inventory.resource, devices, edits)
+        now = time.monotonic()
+        self.last_allocated.update((device.id, now) for device in devices)
+        return edits
+
+    async def _plugin_allocate(
+        self, plugin: Allocator, resource: str, devices: tuple[Device, ...], edits: ContainerEdits
+    ) -> ContainerEdits:
+        if self.calls.late_allocations:
+            raise PluginFailed(f"the plugin of {resource} has not come back from an earlier Allocate")
+        timeout = self.calls.allocate_timeout
+        answer: ContainerEdits = await self._call(
+            plugin.allocate, (resource, devices, edits), timeout, self.calls.late_allocations
+        )
+        if problem := edits_problem(answer):
+            raise PluginFailed(f"the plugin of {resource} answered Allocate with something unusable: {problem}")
+        return answer
+
+    async def preferred_allocation(self, request: pb.PreferredAllocationRequest, _: Context) -> pb.PreferredAllocationResponse:
+        """Advice only, so nothing here is an error: the kubelet would reject the pod for one."""
+        answers = []
+        for container in request.container_requests:
+            advice = await self._preferred(
+                tuple(container.available_deviceIDs), tuple(container.must_include_deviceIDs), container.allocation_size
+            )
+            answers.append(pb.ContainerPreferredAllocationResponse(deviceIDs=advice))
+        return pb.PreferredAllocationResponse(container_responses=answers)
+
+    async def _preferred(self, available: tuple[str, ...], must_include: tuple[str, ...], size: int) -> list[str]:
+        inventory = self._inventory
+        if inventory is None:
+            return []
+        plugin = self.calls.plugin
+        if isinstance(plugin, PreferredAllocator):
+            timeout = self.calls.preferred_allocation_timeout
+            arguments = (inventory.resource, available, must_include, size)
+            try:
+                advice = await self._call(plugin.preferred_allocation, arguments, timeout, self._late_others)
+                return _checked_advice(advice, available, must_include, size)
+            except (AllocationRefused, PluginFailed, TimeoutError):
+                pass  # the default answer is right too, only less well informed
+        return preferred(inventory, available, must_include, size)
+
+    async def pre_start(self, request: pb.PreStartContainerRequest, context: Context) -> pb.PreStartContainerResponse:
+        """Unhealthy devices are accepted: the kubelet tries again and again, and the plugin may bring them back."""
+        try:
+            inventory = self._current()
+            devices = select(inventory, request.devices_ids)
+            plugin = self.calls.plugin
+            if isinstance(plugin, PreStarter) and inventory.pre_start_required:
+                arguments = (inventory.resource, devices)
+                await self._call(plugin.pre_start, arguments, self.calls.pre_start_timeout, self._late_others)
+        except (AllocationRefused, PluginFailed, TimeoutError) as error:
+            await self._abort(context, error)
+        return pb.PreStartContainerResponse()
+
+    def _current(self) -> Inventory:
+        if self._inventory is None:
+            raise AllocationRefused(f"{self.feed.resource} has not been looked at yet")
+        return self._inventory
+
+    async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float, late: set[object]) -> Any:
+        try:
+            return await call_plugin(self.calls.slots, function, arguments, timeout, late)
+        except TimeoutError:
+            raise TimeoutError(f"the plugin of {self.feed.resource} did not answer within {timeout:g} s") from None
+
+    async def _abort(self, context: Context, error: Exception) -> None:
+        status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), grpc.StatusCode.INTERNAL)
+        await context.abort(status, str(error)[:_MAX_DETAIL])
+
+    # --- counting -----------------------------------------------------------------------------------------------------
+
+    def _count(self, outcome: str, seconds: float) -> None:
+        self._outcomes[outcome] += 1
+        self._buckets[bisect_left(ALLOCATION_BOUNDS, seconds)] += 1
+        self._seconds += seconds
+
+    def counts(self) -> Counts:
+        """Callable from any thread: the copies are made while no bytecode of the wire thread runs."""
+        return Counts(dict(self._outcomes), tuple(self._buckets), self._seconds, dict(self.registrations))
+
+    # --- gRPC ---------------------------------------------------------------------------------------------------------
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        def unary(function: Callable[[Any, Context], Awaitable[Any]], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+            return grpc.unary_unary_rpc_method_handler(
+                function, request.FromString, lambda answer: answer.SerializeToString()
+            )
+
+        return grpc.method_handlers_generic_handler(
+            DEVICE_PLUGIN_SERVICE,
+            {
+                "GetDevicePluginOptions": unary(self.get_options, pb.Empty),
+                "ListAndWatch": grpc.unary_stream_rpc_method_handler(
+                    self.list_and_watch,
+                    pb.Empty.FromString,
+                    None,  # the list is kept as bytes
+                ),
+                "Allocate": unary(self.allocate, pb.AllocateRequest),
+                "GetPreferredAllocation": unary(self.preferred_allocation, pb.PreferredAllocationRequest),
+                "PreStartContainer": unary(self.pre_start, pb.PreStartContainerRequest),
+            },
+        )
+
+
+def _checked_advice(advice: Any, available: Sequence[str], must_include: Sequence[str], size: int) -> list[str]:
+    """The plugin's advice, or ``PluginFailed``: an answer that the kubelet would mend at random is worse than the default."""
+    allowed = set(available)
+    if not isinstance(advice, Sequence) or isinstance(advice, str):
+        raise PluginFailed(f"preferred_allocation returned {type(advice).__name__}, not a sequence of ids")
+    ids = list(dict.fromkeys(advice))
+    if len(ids) != size or not allowed.issuperset(ids) or not set(must_include).issubset(ids):
+        raise PluginFailed("preferred_allocation returned ids that are not available, or not as many as were asked for")
+    return ids

@@ -1,0 +1,283 @@
+"""The wire thread: one asyncio loop that owns every ``grpc.aio`` object. It answers and dials; it holds no policy.
+
+Orders come in with ``call_soon_threadsafe``; what happened goes out as levels, with one wake-up that may be repeated freely.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from supervisor.feed import Feed
+from supervisor.kubelet.encoding import register_request
+from supervisor.kubelet.levels import Attempt, Counts, Level, Outcome
+from supervisor.kubelet.plugin_calls import PluginCalls
+from supervisor.kubelet.protos import REGISTRATION_SERVICE
+from supervisor.kubelet.servicer import Servicer
+from supervisor.kubelet.sockets import FileIdentity
+
+Answer = TypeVar("Answer")
+
+REGISTER_TIMEOUT = 15.0
+"""Seconds. The kubelet dials back for up to 10 s inside the call."""
+
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # GetPreferredAllocation carries every free id
+    ("grpc.so_reuseport", 0),
+)
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel waits out an old one's back-off
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Wire:
+    """Start it once; every other method may be called from any thread and returns at once."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
+        self._servicers: dict[str, Servicer] = {}
+        self._servers: dict[str, dict[Path, grpc.aio.Server]] = {}
+        self._wakes: dict[str, Callable[[], None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel: tuple[FileIdentity, grpc.aio.Channel] | None = None
+        self.beat = time.monotonic()
+        """When the loop last turned."""
+        self.failure: BaseException | None = None
+        """Why the loop ended by itself: a bug of ours."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._changed()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def ping(self) -> None:
+        """Ask the loop to show that it turns: it then sets ``beat``."""
+        self._loop.call_soon_threadsafe(self._pong)
+
+    def _pong(self) -> None:
+        self.beat = time.monotonic()
+
+    # --- orders -------------------------------------------------------------------------------------------------------
+
+    def open(self, feed: Feed, calls: PluginCalls) -> None:
+        """Have a service for this resource. It answers nobody before ``bind``."""
+        self._loop.call_soon_threadsafe(self._open, feed, calls)
+
+    def _open(self, feed: Feed, calls: PluginCalls) -> None:
+        servicer = Servicer(feed, calls, self._changed)
+        self._servicers[feed.resource] = servicer
+        self._servers[feed.resource] = {}
+
+        def wake() -> None:
+            self._loop.call_soon_threadsafe(servicer.refresh)
+
+        self._wakes[feed.resource] = wake
+        feed.subscribe(wake)
+        servicer.refresh()
+
+    def replace_calls(self, resource: str, calls: PluginCalls) -> None:
+        """Another plugin object stands behind the resource from now on; feed, socket and stream stay."""
+        self._loop.call_soon_threadsafe(self._replace_calls, resource, calls)
+
+    def _replace_calls(self, resource: str, calls: PluginCalls) -> None:
+        if servicer := self._servicers.get(resource):
+            servicer.calls = calls
+
+    def bind(self, resource: str, path: Path) -> None:
+        """Serve the resource at this path, besides those where it is served already."""
+        self._spawn(self._bind(resource, path))
+
+    async def _bind(self, resource: str, path: Path) -> None:
+        servicer = self._servicers.get(resource)
+        if servicer is None:
+            return
+        server = grpc.aio.server(options=_SERVER_OPTIONS)
+        server.add_generic_rpc_handlers((servicer.handler(),))
+        try:
+            server.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            servicer.note(bound=False, list_problem=f"cannot listen at {path}: {error}")
+            return
+        await server.start()
+        self._servers[resource][path] = server
+        servicer.note(bound=True)
+
+    def unbind(self, resource: str) -> None:
+        """Stop serving the resource; its streams end."""
+        self._spawn(self._unbind(resource))
+
+    async def _unbind(self, resource: str) -> None:
+        servers = self._servers.get(resource, {})
+        while servers:
+            _, server = servers.popitem()
+            await server.stop(None)
+        if resource in self._servicers:
+            self._servicers[resource].note(bound=False)
+
+    def close(self, resource: str) -> None:
+        """End the resource's streams and servers and forget it."""
+        self._spawn(self._close(resource))
+
+    async def _close(self, resource: str) -> None:
+        servicer = self._servicers.pop(resource, None)
+        if servicer is None:
+            return
+        servicer.feed.unsubscribe(self._wakes.pop(resource))
+        servicer.end_streams()
+        for server in self._servers.pop(resource).values():
+            await server.stop(None)
+        self._changed()
+
+    def end_streams(self, resource: str) -> None:
+        self._loop.call_soon_threadsafe(self._end_streams, resource)
+
+    def _end_streams(self, resource: str) -> None:
+        if servicer := self._servicers.get(resource):
+            servicer.end_streams()
+
+    def register(
+        self,
+        resource: str,
+        generation: int,
+        endpoint: str,
+        kubelet: Path,
+        identity: FileIdentity,
+        bind_at: Path | None = None,
+    ) -> None:
+        """Call ``Register`` once, unless a stream is open by then. The level's attempt tells how it went.
+
+        ``bind_at``: serve there first, and nowhere else but at the private path (where links are refused).
+        """
+        self._spawn(self._register(resource, generation, endpoint, kubelet, identity, bind_at))
+
+    async def _register(
+        self,
+        resource: str,
+        generation: int,
+        endpoint: str,
+        kubelet: Path,
+        identity: FileIdentity,
+        bind_at: Path | None,
+    ) -> None:
+        servicer = self._servicers.get(resource)
+        if servicer is None:
+            return
+        if servicer.level.streams:
+            servicer.note(attempt=Attempt(generation, Outcome.SKIPPED, time.monotonic()))
+            return
+        options = servicer.options()
+        servicer.note(attempt=Attempt(generation), registered_pre_start=options.pre_start_required)
+        if bind_at is not None:
+            await self._unbind_public(resource, bind_at.parent)
+            await self._bind(resource, bind_at)
+        outcome, detail = await self._call_register(register_request(resource, endpoint, options), kubelet, identity)
+        servicer.registrations[outcome] += 1
+        servicer.note(attempt=Attempt(generation, outcome, time.monotonic(), detail))
+
+    async def _unbind_public(self, resource: str, directory: Path) -> None:
+        servers = self._servers[resource]
+        for path in [path for path in servers if path.parent == directory]:
+            await servers.pop(path).stop(None)
+
+    async def _call_register(self, request: bytes, kubelet: Path, identity: FileIdentity) -> tuple[Outcome, str]:
+        channel = await self._channel_to(kubelet, identity)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{REGISTRATION_SERVICE}/Register")
+        try:
+            await call(request, timeout=REGISTER_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            detail = error.details() or error.code().name
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return Outcome.TIMED_OUT, f"the kubelet did not answer Register within {REGISTER_TIMEOUT:g} s"
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                await self._drop_channel(channel)  # its back-off would outlast the kubelet's absence
+                return Outcome.UNREACHABLE, detail
+            return Outcome.REFUSED, detail
+        return Outcome.ANSWERED, ""
+
+    async def _channel_to(self, kubelet: Path, identity: FileIdentity) -> grpc.aio.Channel:
+        """One channel for all resources of one kubelet life."""
+        if self._channel is not None and self._channel[0] == identity:
+            return self._channel[1]
+        old = self._channel
+        channel = grpc.aio.insecure_channel(f"unix:{kubelet}", options=_CHANNEL_OPTIONS)
+        self._channel = (identity, channel)
+        if old is not None:
+            await old[1].close()
+        return channel
+
+    async def _drop_channel(self, channel: grpc.aio.Channel) -> None:
+        if self._channel is not None and self._channel[1] is channel:
+            self._channel = None
+        await channel.close()
+
+    # --- levels -------------------------------------------------------------------------------------------------------
+
+    def levels(self) -> Mapping[str, Level]:
+        return {resource: servicer.level for resource, servicer in self._servicers.copy().items()}
+
+    def counts(self) -> Mapping[str, Counts]:
+        return {resource: servicer.counts() for resource, servicer in self._servicers.copy().items()}
+
+    def last_allocated(self) -> Mapping[str, float]:
+        """Device id to the time of its last ``Allocate``."""
+        return {
+            device_id: at
+            for servicer in self._servicers.copy().values()
+            for device_id, at in servicer.last_allocated.copy().items()
+        }
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[[], Coroutine[Any, Any, Answer]], done: Callable[[Answer], None]) -> None:
+        """Run another client of the kubelet on this loop; ``done`` gets its answer, on this thread."""
+
+        async def run() -> None:
+            done(await function())
+
+        self._spawn(run())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        def start() -> None:
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+
+        self._loop.call_soon_threadsafe(start)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failure = error
+            self._loop.stop()  # a bug here must not leave servers that accept and never answer
+
+    def stop(self, timeout: float) -> None:
+        """End everything: streams, servers, the loop and its thread. Blocks, at most ``timeout`` seconds."""
+        self._loop.call_soon_threadsafe(lambda: self._tasks.add(self._loop.create_task(self._stop())))
+        self._thread.join(timeout)
+
+    async def _stop(self) -> None:
+        stops: list[Awaitable[None]] = []
+        for resource, servers in self._servers.items():
+            self._servicers[resource].end_streams()
+            stops += [server.stop(None) for server in servers.values()]
+        await asyncio.gather(*stops)
+        if self._channel is not None:
+            await self._channel[1].close()
+        self._loop.stop()

@@ -1,0 +1,27 @@
+"""A wake-up that may be given as often as one likes: by its trio loop, or by any thread."""
+
+import contextlib
+
+import trio
+
+
+class WakeUp:
+    """Remembers at most one wake-up. One task waits. Make it inside the trio loop that waits."""
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """From the loop itself."""
+        self._event.set()
+
+    def set_from_thread(self) -> None:
+        """From any thread; never blocks. Many calls before the loop turns are one. Silent once the loop has ended."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.set, idempotent=True)
+
+    async def wait(self) -> None:
+        """Until the next wake-up; at once when there was one since the last call."""
+        await self._event.wait()
+        self._event = trio.Event()
