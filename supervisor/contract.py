@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from supervisor.hookspecs import Allocator, Explainer, Noticer, PreferredAllocator, PreStarter, Watcher
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBSYSTEM = re.compile(r"[^\s/\0]+")
 _MACHINERY = ("<frozen importlib", str(Path(importlib.__file__).parent), f"{Path(__file__).parent}{os.sep}")
@@ -21,22 +23,27 @@ _MACHINERY = ("<frozen importlib", str(Path(importlib.__file__).parent), f"{Path
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How the supervisor calls one method: with this many positional arguments, awaiting it or not."""
+    """How the supervisor calls one method: with these arguments by position, awaiting it or not."""
 
     arguments: tuple[str, ...]
     awaited: bool = False
 
 
-DISCOVER = Method(())
+def _methods(protocol: type) -> Mapping[str, Method]:
+    return {
+        name: Method(tuple(inspect.signature(function).parameters)[1:], awaited=protocol is Watcher)
+        for name, function in vars(protocol).items()
+        if inspect.isfunction(function) and not name.startswith("_")
+    }
+
 
 CAPABILITIES: Mapping[str, Mapping[str, Method]] = {
-    "watch": {"watch": Method(("look_again",), awaited=True)},
-    "allocate": {"allocate": Method(("resource", "devices", "edits"))},
-    "preferred_allocation": {"preferred_allocation": Method(("resource", "available", "must_include", "size"))},
-    "pre_start": {
-        "pre_start_required": Method(("resource",)),
-        "pre_start": Method(("resource", "devices")),
-    },
+    "watch": _methods(Watcher),
+    "allocate": _methods(Allocator),
+    "preferred_allocation": _methods(PreferredAllocator),
+    "pre_start": _methods(PreStarter),
+    "notices": _methods(Noticer),
+    "explain": _methods(Explainer),
 }
 """Each optional capability, by name, with the methods that make it up."""
 
@@ -79,7 +86,7 @@ def _innermost(error: BaseException) -> str:
 def _problems(plugin: object) -> Iterator[str]:
     yield from _name_problems(plugin)
     yield from _subsystem_problems(plugin)
-    yield from _method_problems(plugin, "discover", DISCOVER)
+    yield from _method_problems(plugin, "discover", Method(()))
     for methods in CAPABILITIES.values():
         if any(hasattr(plugin, name) for name in methods):
             for name, method in methods.items():

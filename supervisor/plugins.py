@@ -19,6 +19,7 @@ from supervisor import hookspecs
 from supervisor.contract import capabilities, describe, problems
 from supervisor.errors import PluginRefused
 from supervisor.hookspecs import CONTRACT_VERSION, ENTRY_POINT_GROUP, PROJECT, DevicePlugin
+from supervisor.host import Host
 
 __all__ = [
     "LoadedPackage", "Made", "Package", "Refusal", "capabilities", "decode", "installed", "load", "load_objects", "make",
@@ -154,7 +155,7 @@ def _namespace_problem(namespace: object) -> str:
         if hook not in hooks.values() and callable(getattr(namespace, hook, None)):
             return f"{hook} is no hook yet: put @hookimpl, imported from supervisor, above it"
     if "device_plugins" not in hooks.values():
-        return "it has no @hookimpl def device_plugins(config), so it offers nothing; write one"
+        return "it has no @hookimpl def device_plugins(config, host), so it offers nothing; write one"
     return ""
 
 
@@ -213,7 +214,7 @@ def decode(loaded: LoadedPackage, section: Mapping[str, Any] | None) -> msgspec.
         raise _refused(loaded.package, f"its section does not fit: {error}") from error
 
 
-def make(loaded: LoadedPackage, config: msgspec.Struct | None, host: object) -> Made:
+def make(loaded: LoadedPackage, config: msgspec.Struct | None, host: Host) -> Made:
     """Ask the package for its plugins and check each. Raises PluginRefused when there is no answer to check."""
     try:
         (answer,) = loaded.manager.hook.device_plugins(config=config, host=host) or [None]
@@ -251,7 +252,7 @@ def _sorted_out(package: Package, objects: Collection[object]) -> Made:
     return Made(tuple(good.values()), tuple(refused))
 
 
-def load_objects(name: str, section: Mapping[str, Any] | None, host: object) -> Made:
+def load_objects(name: str, section: Mapping[str, Any] | None, host: Host) -> Made:
     """The plugins of the entry point with this name, all steps at once, for a child that runs one package.
 
     Raises PluginRefused, also when there is no such entry point.

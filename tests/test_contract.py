@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+import supervisor
 from supervisor import ContainerEdits, Device, LookAgain
-from supervisor.contract import CAPABILITIES, capabilities, describe, problems
+from supervisor.contract import CAPABILITIES, Method, capabilities, describe, problems
 
 
 class Plain:
@@ -34,6 +35,12 @@ class Able(Plain):
 
     def pre_start(self, resource: str, devices: Sequence[Device]) -> None: ...
 
+    def notices(self) -> Sequence[str]:
+        return ()
+
+    def explain(self, text: str) -> Sequence[str]:
+        return ()
+
 
 async def _coroutine(*_: object) -> None: ...
 
@@ -57,6 +64,20 @@ def _changed(**attributes: object) -> SimpleNamespace:
 def test_a_good_plugin_has_no_problem() -> None:
     """The least plugin and the one with every capability both pass."""
     assert problems(Plain()) == problems(Able()) == ()
+
+
+def test_every_optional_protocol_is_a_capability() -> None:
+    """A protocol that a plugin may import is one that the supervisor looks for, with its own arguments."""
+    protocols = {
+        name
+        for name, value in vars(supervisor).items()
+        if name in supervisor.__all__ and getattr(value, "_is_runtime_protocol", False)
+    }
+    assert len(protocols) == len(CAPABILITIES)
+    for name in protocols:
+        assert isinstance(Able(), getattr(supervisor, name))
+    assert CAPABILITIES["pre_start"]["pre_start"] == Method(("resource", "devices"))
+    assert {name for name, methods in CAPABILITIES.items() if any(method.awaited for method in methods.values())} == {"watch"}
 
 
 def test_capabilities_are_what_is_there() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from supervisor import Host
 from supervisor.errors import PluginRefused
 from supervisor.plugins import LoadedPackage, Package, decode, installed, load, load_objects, make
 
@@ -31,8 +32,8 @@ def config_type():
     return Config
 
 @hookimpl
-def device_plugins(config):
-    yield Widgets(config, None)
+def device_plugins(config, host):
+    yield Widgets(config, host)
 """
 SERIAL = itertools.count()
 
@@ -81,7 +82,7 @@ def loaded(site: Site, source: str = GOOD) -> LoadedPackage:
 def refusal(site: Site, source: str) -> str:
     """The sentence with which a package of this source is refused, at whichever step."""
     with pytest.raises(PluginRefused) as caught:
-        make(loaded(site, source), None, None)
+        make(loaded(site, source), None, Host())
     return str(caught.value)
 
 
@@ -134,10 +135,10 @@ def test_a_good_package_is_loaded_configured_and_made(site: Site) -> None:
     """From the entry point to the object, with its section decoded on the way."""
     package = loaded(site)
     config = decode(package, {"count": 3})
-    made = make(package, config, None)
+    made = make(package, config, Host(dev="/fake"))
     (plugin,) = made.plugins
     assert (plugin.name, made.refused) == ("widgets", ())
-    assert vars(plugin)["config"] is config
+    assert vars(plugin) == {"config": config, "host": Host(dev="/fake")}
     assert msgspec.to_builtins(config) == {"count": 3}
 
 
@@ -145,7 +146,7 @@ def test_a_class_instance_can_hold_the_hooks(site: Site) -> None:
     """An entry point may name any object that holds hooks, not only a module."""
     source = f"{GOOD}\nclass Hooks:\n    @hookimpl\n    def device_plugins(self):\n        return [Widgets(None, None)]\nhooks = Hooks()\n"
     site.add("widget", source, attribute=":hooks")
-    assert len(make(load(site.package("widget")), None, None).plugins) == 1
+    assert len(make(load(site.package("widget")), None, Host()).plugins) == 1
 
 
 IMPORT = "from supervisor import hookimpl\n"
@@ -161,8 +162,8 @@ IMPORT = "from supervisor import hookimpl\n"
         (IMPORT + "@hookimpl\ndef device_plugin(config): ...", "did you mean device_plugins?"),
         (IMPORT + "@hookimpl\ndef shutdown(): ...", "the hooks are config_type and device_plugins"),
         ("def device_plugins(config): return []", "device_plugins is no hook yet: put @hookimpl"),
-        (IMPORT + "@hookimpl\ndef config_type(): ...", "it has no @hookimpl def device_plugins(config)"),
-        ("", "it has no @hookimpl def device_plugins(config)"),
+        (IMPORT + "@hookimpl\ndef config_type(): ...", "it has no @hookimpl def device_plugins(config, host)"),
+        ("", "it has no @hookimpl def device_plugins(config, host)"),
         (IMPORT + "@hookimpl\nasync def device_plugins(config): return []", "is async, but nothing awaits a hook"),
         (IMPORT + "@hookimpl\ndef device_plugins(settings): return []", "{'settings'}"),
         ("CONTRACT_VERSION = 99", "contract version 99, and this supervisor has 1"),
@@ -239,7 +240,7 @@ def test_a_package_without_config_type_has_no_keys(site: Site) -> None:
 
 def test_a_broken_object_is_left_out_alone(site: Site) -> None:
     """The other plugins of its package stay."""
-    made = make(loaded(site, f"{GOOD}    yield Widgets\n    yield 7\n"), None, None)
+    made = make(loaded(site, f"{GOOD}    yield Widgets\n    yield 7\n"), None, Host())
     assert [plugin.name for plugin in made.plugins] == ["widgets"]
     first, second = made.refused
     assert "return an instance, Widgets()" in first.reason
@@ -249,8 +250,8 @@ def test_a_broken_object_is_left_out_alone(site: Site) -> None:
 
 def test_two_objects_of_one_name_are_both_named(site: Site) -> None:
     """The first stays, the second is left out, and the sentence names both classes."""
-    source = f"{GOOD}    yield type('Others', (Widgets,), {{}})(config, None)\n"
-    made = make(loaded(site, source), None, None)
+    source = f"{GOOD}    yield type('Others', (Widgets,), {{}})(config, host)\n"
+    made = make(loaded(site, source), None, Host())
     (refused,) = made.refused
     assert type(made.plugins[0]).__name__ == "Widgets"
     assert "Others and" in refused.reason
@@ -261,7 +262,7 @@ def test_a_child_makes_the_objects_of_one_entry_point_by_name(site: Site) -> Non
     """All steps at once, without loading any other package."""
     site.add("widget")
     site.add("other", "raise SystemExit")
-    (plugin,) = load_objects("widget", {"count": 2}, None).plugins
+    (plugin,) = load_objects("widget", {"count": 2}, Host()).plugins
     assert plugin.name == "widgets"
     with pytest.raises(PluginRefused, match="no installed distribution has an entry point missing"):
-        load_objects("missing", None, None)
+        load_objects("missing", None, Host())
