@@ -4,9 +4,9 @@ A test names its needs with `@pytest.mark.requires("strace", ...)`, a fixture wi
 (`python -m tests.machine`), this prints the Debian packages that are missing here.
 """
 
+import ctypes.util
 import functools
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,6 @@ class Tool(NamedTuple):
         return "; ".join(filter(None, (install, self.hint)))
 
 
-def _program(*names: str) -> Callable[[], bool]:
-    return lambda: all(shutil.which(name) is not None for name in names)
-
-
 def _runs(*command: str) -> Callable[[], bool]:
     def check() -> bool:
         try:
@@ -48,9 +44,6 @@ def _exists(*paths: str) -> Callable[[], bool]:
     return lambda: any(Path(path).exists() for path in paths)
 
 
-UDEVD = ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd", "/usr/bin/udevadm", "/bin/udevadm")
-"""Where distributions keep the udev daemon; newer ones have it in `udevadm`."""
-
 TOOLS = {
     "root": Tool(lambda: os.geteuid() == 0, hint="run the tests as root"),
     "namespaces": Tool(
@@ -64,10 +57,7 @@ TOOLS = {
         "needs user namespaces (sysctl user.max_user_namespaces)",
     ),
     "strace": Tool(_runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"),
-    "ip": Tool(_program("ip"), ("iproute2",)),
-    "gcc": Tool(_program("gcc"), ("gcc", "libc6-dev")),
-    "git": Tool(_program("git"), ("git",)),
-    "udevd": Tool(_exists(*UDEVD), ("udev",)),
+    "libudev": Tool(lambda: ctypes.util.find_library("udev") is not None, ("libudev1",)),
     "fuse": Tool(_exists("/dev/fuse"), hint="needs /dev/fuse (modprobe fuse)"),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
