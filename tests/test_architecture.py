@@ -133,3 +133,17 @@ def test_no_module_is_too_long() -> None:
     """A module that has outgrown a sitting holds more than one thought."""
     lengths = {str(module.relative_to(ROOT)): len(module.read_text().splitlines()) for module in _modules()}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def _tests() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield file.relative_to(ROOT), node
+
+
+def test_every_test_says_what_must_hold() -> None:
+    """A test without its sentence leaves the reader to guess what it is for."""
+    tests = list(_tests())
+    assert len(tests) > 50
+    assert {f"{file}::{test.name}" for file, test in tests if not ast.get_docstring(test)} == set()
