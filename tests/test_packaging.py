@@ -1,11 +1,13 @@
 """What users install: the distributions hold exactly the right files, are typed, light to import, and locked."""
 
 import email
+import importlib
 import importlib.metadata
 import importlib.resources
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -112,6 +114,13 @@ def test_importing_the_package_is_light() -> None:
     code = f"import sys, supervisor; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic"])
+def test_the_tested_code_is_the_meant_one(package: str) -> None:
+    """Beside a checkout the tests run against it; elsewhere, against what is installed."""
+    (home,) = importlib.import_module(package).__path__
+    assert Path(home).is_relative_to(ROOT if (ROOT / "supervisor").exists() else sysconfig.get_path("purelib"))
 
 
 @pytest.mark.parametrize("package", ["supervisor", "supervisor_generic"])
