@@ -17,9 +17,10 @@ APT_INSTALL := apt-get install --yes --no-install-recommends
 
 PIP := python -m pip --disable-pip-version-check --quiet
 
+MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test test-e2e test-full test-tools bench lint protos protos-check lock lock-check wheels test-wheels clean
+.PHONY: help .venv demo test test-full test-tools bench lint protos protos-check lock lock-check wheels test-wheels clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,13 +44,10 @@ $(STAMP): $(LOCKS) pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 demo: $(STAMP) ## see it work: this machine's devices, an embedded kubelet, a restart, a lost device
 	@$(BIN)/device-plugin-supervisor demo
 
-test: $(STAMP) ## run the tests; those that want more of the machine are listed with what to install
+test: $(STAMP) ## run all tests but the end-to-end ones; those that want more of the machine are listed with what to install
 	$(BIN)/python $(PYTEST) --ignore tests/e2e $(PYTEST_ARGS) tests
 
 # --- for developers ---------------------------------------------------------------------------------------------------
-
-test-e2e: $(STAMP) ## run the long end-to-end tests
-	$(BIN)/python $(PYTEST) $(PYTEST_ARGS) tests/e2e
 
 test-tools: $(STAMP)
 	@packages="$$($(BIN)/python -m tests.machine)"; \
@@ -59,8 +57,7 @@ test-full: export NO_SKIPS = 1
 test-full: test-tools ## everything CI asks (Debian, as root): install the tools, then lint, locks, wheels and all tests
 	$(MAKE) lint protos-check lock-check
 	$(MAKE) test-wheels
-	$(MAKE) test-e2e
-	$(MAKE) test
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS) tests
 
 bench: $(STAMP) ## print the table of benchmarks
 	@$(BIN)/python -m tests.bench

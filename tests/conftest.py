@@ -5,10 +5,15 @@ from collections import defaultdict
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.machine import TOOLS, need
 
 pytest_plugins = ["tests.bed.fixtures"]
+
+# A busy machine is no reason for a law to fail.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
