@@ -1,0 +1,295 @@
+"""One life of a kubelet: from its start over registration and pods to its end, which leaves all files behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from supervisor.kubelet.protos import REGISTRATION_SERVICE
+from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.kubelet.simulator.admission import Admission, AllocationError, StartError
+from supervisor.kubelet.simulator.cleanup import clean
+from supervisor.kubelet.simulator.clock import Clock
+from supervisor.kubelet.simulator.cluster import Cluster, Pod
+from supervisor.kubelet.simulator.eras import Era, RegisterStyle
+from supervisor.kubelet.simulator.errors import KubeletDownError, KubeletStartError
+from supervisor.kubelet.simulator.events import EventKind
+from supervisor.kubelet.simulator.faults import DEADLY, ArmedFault, Arsenal, Fault, Step
+from supervisor.kubelet.simulator.listener import Listener
+from supervisor.kubelet.simulator.manager import DeviceManager
+from supervisor.kubelet.simulator.plugin_client import DialError, Emit, PluginClient
+from supervisor.kubelet.simulator.pod_resources import PodResources
+from supervisor.kubelet.simulator.pods import ContainerSpec, Phase
+from supervisor.kubelet.simulator.registration import RegisterError, Surroundings, registration, validate
+from supervisor.kubelet.simulator.settings import Paths, StartOptions
+
+_Result = TypeVar("_Result")
+
+DEPRECATION_NAME = "DEPRECATION"
+
+
+@dataclass(frozen=True, slots=True)
+class Habitat:
+    """What a kubelet finds on its node and leaves behind there."""
+
+    paths: Paths
+    era: Era
+    clock: Clock
+    cluster: Cluster
+    arsenal: Arsenal
+    chance: random.Random
+    checkpoints: bool = True
+
+
+class Kubelet:
+    """One kubelet process, as far as plugins can tell."""
+
+    def __init__(self, habitat: Habitat, emit: Emit, die: Callable[[Kubelet, ArmedFault], None]) -> None:
+        """``die`` is called when an armed fault wants this life to end; it must not wait for that end."""
+        self.habitat = habitat
+        self.emit = emit
+        self._die = die
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._clients: list[PluginClient] = []
+        self._listeners: list[Listener] = []
+        self._sync_loop = asyncio.Lock()
+        self._sync_since: float | None = None
+        self._pods_arrived = asyncio.Event()
+        self.ended = False
+        paths, era, clock = habitat.paths, habitat.era, habitat.clock
+        self.manager = DeviceManager(paths.device_plugins, era, clock, emit, habitat.cluster.active, habitat.checkpoints)
+        self.admission = Admission(self.manager, habitat.chance)
+        self.registration = registration(
+            Surroundings(paths.device_plugins, era, clock, emit, self.manager, self._reach, self._spawn, self._clients)
+        )
+
+    async def start(self, options: StartOptions) -> None:
+        """Do what a kubelet does until ``kubelet.sock`` serves; raises :class:`KubeletStartError`."""
+        self.emit(EventKind.KUBELET_STARTING, pid=os.getpid())
+        paths = self.habitat.paths
+        paths.device_plugins.mkdir(parents=True, exist_ok=True)
+        paths.pod_resources.mkdir(parents=True, exist_ok=True)
+        self.manager.restore()
+        await asyncio.sleep(options.runtime_ready_delay)
+        try:
+            await self._serve_pod_resources()
+            await self._clean(options.cleanup_pause)
+            await self._serve_registration(options.listen_gap)
+        except OSError as error:
+            await self.end(str(error))
+            raise KubeletStartError(str(error)) from error
+        if self.habitat.era.deprecation_file:
+            (paths.device_plugins / DEPRECATION_NAME).touch()
+        self._spawn(self._receive_pods(options.sources_delay))
+
+    async def _clean(self, pause: float) -> None:
+        failures = await clean(self.habitat.paths.device_plugins, self.habitat.era, self.habitat.chance, pause)
+        for failure in failures:
+            self.emit(EventKind.WARNING, text=f"clean-up: {failure}")
+        if failures and self.habitat.era.cleanup_failure_is_fatal:
+            raise failures[0]
+
+    async def _serve_pod_resources(self) -> None:
+        path = self.habitat.paths.pod_resources_socket
+        path.unlink(missing_ok=True)
+        listener = Listener(path, [PodResources(self.manager, self.habitat.cluster).handler()])
+        self._listeners.append(listener)
+        await listener.rename()
+
+    async def _serve_registration(self, gap: float) -> None:
+        register = grpc.unary_unary_rpc_method_handler(
+            self._register, pb.RegisterRequest.FromString, pb.Empty.SerializeToString
+        )
+        handler = grpc.method_handlers_generic_handler(REGISTRATION_SERVICE, {"Register": register})
+        path = self.habitat.paths.socket
+        listener = Listener(path, [handler])
+        self._listeners.append(listener)
+        if gap:
+            await listener.bind_then_listen(gap, lambda: self.emit(EventKind.SOCKET_BOUND, path=str(path)))
+        else:
+            await listener.link()
+        self.emit(EventKind.SOCKET_ACCEPTING, path=str(path))
+
+    async def end(self, reason: str) -> None:
+        """Die: connections and servers end, every file stays as it is."""
+        if self.ended:
+            return
+        self.ended = True
+        self.emit(EventKind.KUBELET_ENDED, reason=reason)
+        current = asyncio.current_task()
+        doomed = [task for task in self._tasks if task is not current]
+        for task in doomed:
+            task.cancel()
+        for listener in self._listeners:
+            await listener.close()
+        for client in self._clients:
+            await client.close()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
+    async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Do some work within this life; raises :class:`KubeletDownError` when the life ends meanwhile."""
+        if self.ended:
+            work.close()
+            raise KubeletDownError("the kubelet is down")
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self.ended:
+                raise KubeletDownError("the kubelet died meanwhile") from None
+            raise
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            traceback.print_exception(error, file=sys.stderr)
+            self.emit(EventKind.WARNING, text=f"the simulator itself failed: {error!r}")
+
+    async def _reach(self, step: Step, resource: str) -> None:
+        """Let an armed fault strike at a step of a registration."""
+        armed = self.habitat.arsenal.take(step, resource)
+        if armed is None:
+            return
+        self.emit(EventKind.FAULT, fault=armed.fault.value, resource=resource)
+        if armed.fault in DEADLY:
+            self._die(self, armed)
+            await asyncio.Event().wait()
+        await asyncio.sleep(armed.seconds)
+        if armed.fault is Fault.REFUSED_DIAL_BACK:
+            raise DialError("failed to dial device plugin: context deadline exceeded")
+
+    async def _register(self, request: pb.RegisterRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.Empty:
+        resource, endpoint = request.resource_name, request.endpoint
+        self.emit(
+            EventKind.REGISTER_RECEIVED,
+            resource=resource,
+            endpoint=endpoint,
+            version=request.version,
+            pre_start_required=request.options.pre_start_required,
+            get_preferred_allocation_available=request.options.get_preferred_allocation_available,
+        )
+        try:
+            validate(request)
+            await self._connect(request)
+            await self._reach(Step.BEFORE_ANSWER, resource)
+        except RegisterError as error:
+            self.emit(EventKind.REGISTER_ANSWERED, resource=resource, endpoint=endpoint, error=str(error))
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        self.emit(EventKind.REGISTER_ANSWERED, resource=resource, endpoint=endpoint, error="")
+        return pb.Empty()
+
+    async def _connect(self, request: pb.RegisterRequest) -> None:
+        """Connect as long as the era allows: to 1.34 also when the plugin has stopped waiting for the answer."""
+        if self.habitat.era.register is RegisterStyle.ANSWER_FIRST or self.habitat.era.register_bounds_dial:
+            await self.registration.register(request)
+            return
+        failures: list[RegisterError] = []
+        await asyncio.shield(self._spawn(self._connect_regardless(request, failures)))
+        if failures:
+            raise failures[0]
+
+    async def _connect_regardless(self, request: pb.RegisterRequest, failures: list[RegisterError]) -> None:
+        try:
+            await self.registration.register(request)
+        except RegisterError as error:
+            failures.append(error)
+            resource, endpoint = request.resource_name, request.endpoint
+            self.emit(EventKind.CONNECT_FAILED, resource=resource, endpoint=endpoint, error=str(error))
+
+    @property
+    def sync_loop_blocked_for(self) -> float:
+        """Real seconds for which the present admission has blocked all pods of the node; 0 when none is."""
+        return 0.0 if self._sync_since is None else time.monotonic() - self._sync_since
+
+    @asynccontextmanager
+    async def _in_sync_loop(self) -> AsyncIterator[None]:
+        async with self._sync_loop:
+            self._sync_since = time.monotonic()
+            try:
+                yield
+            finally:
+                self._sync_since = None
+
+    async def _receive_pods(self, delay: float) -> None:
+        """Learn of the pods that were there before this life, and admit each again."""
+        known = [pod for pod in self.habitat.cluster.pods.values() if pod.phase is not Phase.FAILED]
+        await self.habitat.clock.sleep(delay)
+        for pod in known:
+            if pod.uid in self.habitat.cluster.active():
+                await self._admit(pod)
+        self.manager.sources_ready = True
+        self._pods_arrived.set()
+        self.emit(EventKind.PODS_ARRIVED, pods=len(known))
+        for pod in known:
+            if pod.phase is not Phase.FAILED:
+                await self.start_pod(pod)
+
+    async def add_pod(self, pod: Pod, *, start: bool) -> None:
+        """Admit a new pod, once the kubelet knows its pods at all, and start its containers."""
+        await self._pods_arrived.wait()
+        await self._admit(pod)
+        if start and pod.phase is not Phase.FAILED:
+            await self.start_pod(pod)
+
+    async def _admit(self, pod: Pod) -> None:
+        started = time.perf_counter()
+        async with self._in_sync_loop():
+            try:
+                await self.admission.admit(pod)
+            except AllocationError as error:
+                message = f"{self.habitat.era.admission_prefix}{error}, which is unexpected"
+                pod.fail("UnexpectedAdmissionError", message)
+                self.emit(EventKind.POD_FAILED, pod=pod.spec.name, reason=pod.reason, message=message)
+            else:
+                seconds = time.perf_counter() - started
+                self.emit(EventKind.POD_ADMITTED, pod=pod.spec.name, seconds=seconds)
+        self.habitat.cluster.save()
+
+    async def start_pod(self, pod: Pod) -> None:
+        """Run the init containers to their end, unless the pod runs already, then start what does not run."""
+        if not pod.running:
+            for spec in pod.spec.init_containers:
+                if not await self.start_container(pod, spec):
+                    return
+                if not spec.restartable:
+                    pod.running.discard(spec.name)
+        for spec in pod.spec.containers:
+            if spec.name not in pod.running:
+                await self.start_container(pod, spec)
+
+    async def start_container(self, pod: Pod, spec: ContainerSpec) -> bool:
+        """Start a container, or leave it waiting with the kubelet's reason; say whether it runs."""
+        pod.running.discard(spec.name)
+        try:
+            pod.options[spec.name] = await self.admission.run_options(pod, spec)
+        except StartError as error:
+            pod.waiting[spec.name] = ("CreateContainerConfigError", str(error))
+            reason, message = pod.waiting[spec.name]
+            self.emit(EventKind.CONTAINER_WAITING, pod=pod.spec.name, container=spec.name, reason=reason, message=message)
+        else:
+            pod.waiting.pop(spec.name, None)
+            pod.running.add(spec.name)
+            pod.starts[spec.name] = pod.starts.get(spec.name, 0) + 1
+            self.emit(EventKind.CONTAINER_STARTED, pod=pod.spec.name, container=spec.name)
+        runs = all(container.name in pod.running for container in pod.spec.containers)
+        pod.phase = Phase.RUNNING if runs else Phase.PENDING
+        self.habitat.cluster.save()
+        return spec.name in pod.running
