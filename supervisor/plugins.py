@@ -16,6 +16,7 @@ import msgspec
 import pluggy
 
 from supervisor import hookspecs
+from supervisor.config import OPTION_KEYS
 from supervisor.contract import capabilities, describe, problems
 from supervisor.errors import PluginRefused
 from supervisor.hookspecs import CONTRACT_VERSION, ENTRY_POINT_GROUP, PROJECT, DevicePlugin
@@ -195,6 +196,8 @@ def _config_type_problem(found: object) -> str:
     form = f"class {found.__name__}(msgspec.Struct, frozen=True, forbid_unknown_fields=True)"
     if not (found.__struct_config__.frozen and found.__struct_config__.forbid_unknown_fields):
         return f"must return a frozen struct that forbids unknown fields: write {form}"
+    if taken := OPTION_KEYS.intersection(found.__struct_encode_fields__):
+        return f"returned {found.__name__}, whose keys {sorted(taken)} belong to the supervisor: choose other names"
     try:
         msgspec.json.Decoder(found)
     except (TypeError, NameError) as error:

@@ -194,6 +194,10 @@ def test_a_bad_package_is_refused_with_a_sentence(site: Site, source: str, sente
         ("defstruct('S', [], frozen=True)", "must return a frozen struct that forbids unknown fields"),
         ("defstruct('S', [], forbid_unknown_fields=True)", "must return a frozen struct that forbids unknown fields"),
         ("defstruct('S', [('a', list | tuple)], frozen=True, forbid_unknown_fields=True)", "a field that no YAML value fits"),
+        (
+            "defstruct('S', [('enabled', bool), ('own', int)], frozen=True, forbid_unknown_fields=True)",
+            "whose keys ['enabled'] belong to the supervisor",
+        ),
         ("1 / 0", "config_type() raised ZeroDivisionError"),
     ],
 )
