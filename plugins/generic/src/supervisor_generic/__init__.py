@@ -1,0 +1,23 @@
+"""Any device of the host, offered by configuration alone."""
+
+from collections.abc import Iterable
+
+from supervisor import DevicePlugin, Host, hookimpl
+from supervisor_generic.config import GenericConfig
+from supervisor_generic.plugin import GenericPlugin
+
+CONTRACT_VERSION = 1
+
+__all__ = ["CONTRACT_VERSION", "GenericConfig", "GenericPlugin", "config_type", "device_plugins"]
+
+
+@hookimpl
+def config_type() -> type[GenericConfig]:
+    """The section ``plugins.generic`` of the configuration file."""
+    return GenericConfig
+
+
+@hookimpl
+def device_plugins(config: GenericConfig, host: Host) -> Iterable[DevicePlugin]:
+    """One plugin for all configured resources: one look serves all their rules."""
+    return [GenericPlugin(config, host)] if config.resources else []

@@ -1,0 +1,164 @@
+"""Names of devices that outlive reboots, replugging and renumbering, and the ids made of them."""
+
+import functools
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterable, MutableMapping
+
+from msgspec import Struct
+
+from supervisor import HostDevice, HostNode, HostView, natural_order
+
+MAX_ID = 63
+_REPLICA = "::"
+_HASH_DIGITS = 8
+_MAX_LABEL = MAX_ID - len(f"-{_REPLICA}99999") - _HASH_DIGITS
+
+_ENUMERATED = (
+    (re.compile(r"\A\d+-(\d[\d.]*(?::.*)?)\Z"), r"#-\1"),  # USB: the bus is counted, the chain of ports is not
+    (re.compile(r"\A([0-9A-F]{4}:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}\Z"), r"\1.#"),  # HID: bus, vendor, product, a counter
+    (re.compile(r"\A(sd|vd|xvd|hd)[a-z]+(\d*)\Z"), r"\1#\2"),  # disks are counted in letters, their partitions are not
+)
+_COUNT = re.compile(r"\d+")
+_CONTENT = ("wwid", "device/wwid", "dm/uuid", "md/uuid", "device/serial", "serial")
+
+
+class Identity(Struct, frozen=True):
+    """What tells a device from all others of this host."""
+
+    key: str
+    """The whole of it; compared, never shown."""
+    label: str
+    """The part that people recognise."""
+
+
+def device_id(resource: str, key: str, label: str) -> str:
+    """The id of a unit: the label, cut and in plain characters, and a hash of resource and key. At most 56 characters."""
+    digest = hashlib.sha256(f"{resource}\0{key}".encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    plain = re.sub(r"[^-.:A-Za-z0-9]+|:(?=:)", "-", label)[:_MAX_LABEL].strip("-:") or "device"
+    return f"{plain}-{digest}"
+
+
+def replica_ids(unit: str, replicas: int) -> list[str]:
+    """The ids of a unit's replicas. The first is the unit's own, so that it stays valid when ``replicas`` is raised."""
+    return [unit, *(f"{unit}{_REPLICA}{number}" for number in range(1, replicas))]
+
+
+def unit_of(replica: str) -> str:
+    """The id of the unit that a replica's id belongs to."""
+    return replica.partition(_REPLICA)[0]
+
+
+@functools.lru_cache(maxsize=65_536)
+def mask(name: str) -> str:
+    """A kernel name without what the kernel merely counted: ``ttyUSB3`` and ``ttyUSB7`` are both ``ttyUSB#``."""
+    for pattern, replacement in _ENUMERATED:
+        if pattern.match(name):
+            return pattern.sub(replacement, name)
+    return _COUNT.sub("#", name)
+
+
+def place_among(name: str, siblings: Iterable[str]) -> str:
+    """The masked name and its position among the siblings that differ only in number."""
+    masked = mask(name)
+    if masked == name:
+        return name
+    alike = sorted({name, *(other for other in siblings if mask(other) == masked)}, key=lambda n: (natural_order(n), n))
+    return f"{masked}{alike.index(name)}"
+
+
+class Identities:
+    """The identities of one look. ``holders`` is kept between looks: which of several twins goes by the serial alone."""
+
+    def __init__(self, view: HostView, holders: MutableMapping[str, str]) -> None:
+        self._view = view
+        self._holders = holders
+        self._known: dict[str, Identity] = {}
+        self._by_serial: dict[str, list[str]] | None = None
+
+    def of(self, node: HostNode, device: HostDevice | None) -> Identity:
+        """Of what was found at a node.
+
+        A link that the operator named is an identity by itself. Then, the first that there is: the USB serial number, the
+        identity that a disk's maker gave it, the place on PCI, USB or the platform, udev's ID_SERIAL or ID_PATH, the path.
+        """
+        if node.name != node.path:
+            return Identity(f"link {node.name}", node.name.removeprefix("/dev/"))
+        if device is None:
+            return Identity(f"node {node.path}", node.path.removeprefix("/dev/"))
+        if device.path not in self._known:
+            self._known[device.path] = self._of_device(device, node.path)
+        return self._known[device.path]
+
+    def _of_device(self, device: HostDevice, path: str) -> Identity:
+        return (
+            self._by_usb_serial(device)
+            or self._by_content(device)
+            or self._by_place(device)
+            or _by_udev(device)
+            or Identity(f"node {path}", path.removeprefix("/dev/"))
+        )
+
+    def _by_usb_serial(self, device: HostDevice) -> Identity | None:
+        usb, whole = device.usb, device.usb_device
+        if usb is None or whole is None or not usb.serial:
+            return None
+        key = f"usb {usb.vendor}:{usb.product} {usb.serial}"
+        label = f"usb-{usb.vendor}-{usb.product}-{usb.serial}"
+        if self._holder(key, whole.path) != whole.path:
+            place = self._by_place(whole)
+            key += f" at {place.key if place else usb.port}"
+            label += f"-{usb.port.partition('-')[2]}"
+        return Identity(f"{key} {self._tail(whole, device)}", _named(label, whole, device))
+
+    def _holder(self, key: str, candidate: str) -> str:
+        """The one of all USB devices with this serial that goes by it alone: as before, else the first by its port."""
+        if self._by_serial is None:
+            self._by_serial = {}
+            for other in self._view.devices("usb"):
+                if other.devtype == "usb_device" and other.usb is not None and other.usb.serial:
+                    serial = f"usb {other.usb.vendor}:{other.usb.product} {other.usb.serial}"
+                    self._by_serial.setdefault(serial, []).append(other.path)
+        twins = sorted(self._by_serial.get(key, [candidate]), key=natural_order)
+        if self._holders.get(key) not in twins:
+            self._holders[key] = twins[0]
+        return self._holders[key]
+
+    def _by_content(self, device: HostDevice) -> Identity | None:
+        if device.subsystem != "block":
+            return None
+        disk = device.parent if device.devtype == "partition" and device.parent is not None else device
+        for attribute in _CONTENT:
+            if text := (disk.attribute(attribute) or "").strip():
+                part = "" if disk is device else f"-part{device.attribute('partition')}"
+                return Identity(f"disk {attribute} {text}{part}", f"{text}{part}")
+        return None
+
+    def _by_place(self, device: HostDevice) -> Identity | None:
+        for anchor in device.lineage():
+            if anchor.subsystem in {"pci", "platform"}:
+                key = f"{anchor.subsystem} {anchor.name} {self._tail(anchor, device)}"
+                return Identity(key, _named(anchor.name, anchor, device))
+        return None
+
+    def _tail(self, anchor: HostDevice, device: HostDevice) -> str:
+        """The way from an anchor down to a device, with positions in place of the kernel's numbers."""
+        at, words = anchor.path, []
+        for name in device.path.removeprefix(anchor.path).strip("/").split("/"):
+            words.append(place_among(name, self._view.directories(at)))
+            at = posixpath.join(at, name)
+        return "/".join(words)
+
+
+def _by_udev(device: HostDevice) -> Identity | None:
+    """By what udev's rules found out; late for a new device, hence nearly last."""
+    record = device.udev
+    for name in ("ID_SERIAL", "ID_PATH"):
+        if record is not None and record.initialized and (text := record.properties.get(name)):
+            return Identity(f"{name} {text} {mask(device.name)}", text)
+    return None
+
+
+def _named(label: str, anchor: HostDevice, device: HostDevice) -> str:
+    return label if device is anchor else f"{label}-{mask(posixpath.basename(device.path)).replace('#', '')}"
