@@ -1,0 +1,179 @@
+"""The configuration as frozen values, in the words of its file. Their constraints are checked when a file is read
+(``supervisor.config_file``), not when one is made by hand.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+from supervisor.model import AbsolutePath
+
+API_VERSION: Final = "device-plugin-supervisor/v1alpha1"
+KIND: Final = "SupervisorConfig"
+
+RESTART_SECTIONS = ("kubelet", "http", "host")
+"""Sections that take effect at the next start only."""
+
+HostPath = Annotated[AbsolutePath, Meta(description="an absolute path")]
+Seconds = Annotated[float, Meta(gt=0, le=86400 * 365)]
+MemorySize = (
+    Annotated[int, Meta(ge=1 << 20)]
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"\A[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti|k|M|G|T)\Z",
+            description="a size like 512Mi, 1Gi or 2G, or a number of bytes",
+        ),
+    ]
+)
+_UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/]*):(?P<port>[0-9]{1,5})")
+
+
+class _Strict(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What all sections have in common: unknown keys are mistakes."""
+
+
+class KubeletConfig(_Strict, frozen=True):
+    """Where the kubelet's sockets are."""
+
+    device_plugins_dir: HostPath = "/var/lib/kubelet/device-plugins"
+    pod_resources_socket: HostPath = "/var/lib/kubelet/pod-resources/kubelet.sock"
+
+
+class HttpConfig(_Strict, frozen=True):
+    """Where probes, metrics and the status page are served."""
+
+    listen: Annotated[str, Meta(description="address:port, [IPv6 address]:port, or :port for all addresses")] = "127.0.0.1:9410"
+
+    def __post_init__(self) -> None:
+        found = _LISTEN.fullmatch(self.listen)
+        if found is None or int(found["port"]) > 65535:
+            raise ValueError(f"listen: Expected address:port, like 127.0.0.1:9410 or :9410, got {self.listen!r}")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host, empty for all addresses, and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class HostConfig(_Strict, frozen=True):
+    """Where the host's trees are seen from here; in a pod they are mounted elsewhere."""
+
+    sysfs: HostPath = "/sys"
+    dev: HostPath = "/dev"
+    proc: HostPath = "/proc"
+    run_udev: HostPath = "/run/udev"
+
+
+class LogConfig(_Strict, frozen=True):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+    """``auto``: text on a terminal, JSON elsewhere."""
+
+
+class LedgerConfig(_Strict, frozen=True):
+    """How long an id that has vanished stays listed where nobody can be asked whether a container still holds it."""
+
+    tombstone_seconds: Annotated[float, Meta(ge=0, le=86400 * 365)] = 86400.0
+
+
+class PluginOptions(_Strict, frozen=True):
+    """What the core knows about every plugin. All times are seconds."""
+
+    enabled: bool = True
+    """An installed plugin is on unless its section says otherwise."""
+    isolation: Literal["thread", "process"] = "thread"
+    """``process``: the plugin runs in a child that can be killed, against code that holds the GIL, crashes or eats memory."""
+    look_interval: Seconds = 60.0
+    """Between two looks when no event asks for one earlier."""
+    look_timeout: Seconds = 10.0
+    unhealthy_after_looks: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Failed looks in a row, and at least ``unhealthy_after``, before devices that cannot be vouched for become Unhealthy."""
+    unhealthy_after: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+    rpc_slots: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Calls of the kubelet that this plugin may work on at the same time."""
+    allocate_timeout: Annotated[float, Meta(gt=0, le=10)] = 5.0
+    pre_start_timeout: Annotated[float, Meta(gt=0, le=28)] = 25.0
+    """The kubelet gives up after 30."""
+    preferred_allocation_timeout: Annotated[float, Meta(gt=0, le=5)] = 0.5
+    """After it the default preference is answered."""
+    memory_limit: MemorySize = "1Gi"
+    """Of the child, with ``isolation: process``."""
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        if isinstance(self.memory_limit, int):
+            return self.memory_limit
+        number = self.memory_limit.rstrip("kMGTi")
+        return int(number) * _UNITS[self.memory_limit.removeprefix(number)]
+
+
+class PluginSection(Struct, frozen=True):
+    """One section under ``plugins``, split into what the core knows and what only the plugin knows."""
+
+    options: PluginOptions = PluginOptions()
+    own: Mapping[str, Any] = {}
+    """The plugin's own keys with plain values."""
+
+
+class SupervisorConfig(_Strict, frozen=True):
+    """The whole file."""
+
+    api_version: Literal["device-plugin-supervisor/v1alpha1"]
+    kind: Literal["SupervisorConfig"]
+    kubelet: KubeletConfig = KubeletConfig()
+    http: HttpConfig = HttpConfig()
+    host: HostConfig = HostConfig()
+    log: LogConfig = LogConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    plugins: Mapping[str, PluginSection] = field(default_factory=dict)
+
+    def section(self, name: str) -> PluginSection:
+        """A plugin that is not mentioned has an empty section."""
+        return self.plugins.get(name, PluginSection())
+
+
+DEFAULTS = SupervisorConfig(API_VERSION, KIND)
+
+OPTION_KEYS = frozenset(PluginOptions.__struct_encode_fields__)
+"""Keys of a plugin section that belong to the core."""
+
+
+class Change(Struct, frozen=True):
+    """What an edit of the file means. The three lists of plugins do not overlap."""
+
+    added: tuple[str, ...] = ()
+    """Plugins that have a section only now. They ran with the defaults before, if they are installed."""
+    removed: tuple[str, ...] = ()
+    """Plugins whose section is gone: back to the defaults."""
+    touched: tuple[str, ...] = ()
+    """Plugins whose section differs."""
+    sections: tuple[str, ...] = ()
+    """Other sections that differ and take effect at once."""
+    pending: tuple[str, ...] = ()
+    """Sections that differ from those at the start and take effect at the next one."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """All plugins that must be made anew."""
+        return tuple(sorted((*self.added, *self.removed, *self.touched)))
+
+
+def diff(old: SupervisorConfig, new: SupervisorConfig, started: SupervisorConfig | None = None) -> Change:
+    """Compare two configurations; ``started`` is the one that this process began with, ``old`` if not given."""
+    before, after = old.plugins, new.plugins
+    others = [name for name in SupervisorConfig.__struct_fields__ if name not in {*RESTART_SECTIONS, "plugins"}]
+    began = started if started is not None else old
+    return Change(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        touched=tuple(sorted(name for name in before.keys() & after.keys() if before[name] != after[name])),
+        sections=tuple(name for name in others if getattr(old, name) != getattr(new, name)),
+        pending=tuple(name for name in RESTART_SECTIONS if getattr(began, name) != getattr(new, name)),
+    )

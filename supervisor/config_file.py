@@ -1,0 +1,209 @@
+"""The configuration file: one YAML text, typed and strict, every mistake reported with its line, column and key.
+
+Each plugin section holds two kinds of keys: those that the core knows for every plugin (``PluginOptions``) and the plugin's own,
+which stay as they are until ``Document.decode_plugin`` gives them the type that the plugin's package states.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from supervisor.config import API_VERSION, DEFAULTS, KIND, OPTION_KEYS, PluginOptions, PluginSection, SupervisorConfig
+from supervisor.decoding import decode, did_you_mean
+from supervisor.errors import ConfigError, PluginRefused
+from supervisor.yamltext import Node, Position, Problem, read
+
+DEFAULT_PATH = "/etc/device-plugin-supervisor/config.yaml"
+LARGEST = 1 << 20
+"""Bytes. A ConfigMap cannot hold more, and parsing time grows with the size."""
+
+
+class Document:
+    """A configuration that is valid as far as the core knows, and the text it came from."""
+
+    def __init__(self, path: str, data: bytes | None, config: SupervisorConfig, root: Node) -> None:
+        self.path = path
+        self.data = data
+        """The text, or ``None`` where there is no file and the defaults hold."""
+        self.config = config
+        self._root = root
+
+    def section(self, name: str) -> PluginSection:
+        return self.config.section(name)
+
+    def decode_plugin(self, name: str, type_: type[Struct] | None) -> Any:
+        """The plugin's own keys as a ``type_``; ``None`` for a plugin that states no type, which then may have no keys.
+
+        Raises ``ConfigError`` with all problems of the section, ``PluginRefused`` where the type itself cannot be used.
+        """
+        value, problems = self._decode(name, type_)
+        if problems:
+            raise ConfigError(render(self.path, problems))
+        return value
+
+    def decode_plugins(self, types: Mapping[str, type[Struct] | None]) -> dict[str, Any]:
+        """All enabled plugins' keys by plugin. Raises ``ConfigError`` with the problems of all sections together."""
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, type_ in types.items():
+            if self.section(name).options.enabled:
+                values[name], found = self._decode(name, type_)
+                problems += found
+        if problems:
+            raise ConfigError(render(self.path, problems))
+        return values
+
+    def problem(self, text: str, *keys: str | int) -> str:
+        """One line about the value under ``keys``, in the form of all problems, or about the nearest thing there is."""
+        node = self._root
+        for key in keys:
+            node = node.children.get(key, node)
+        return render(self.path, [Problem(node.key_at, node.path, text)])[0]
+
+    def _decode(self, name: str, type_: type[Struct] | None) -> tuple[Any, list[Problem]]:
+        section = self._section_node(name).without(*OPTION_KEYS)
+        if type_ is None:
+            return None, [
+                Problem(child.key_at, child.path, f"unknown key: the plugin {name} has no keys of its own")
+                for child in section.children.values()
+            ]
+        known = _own_keys(name, type_)
+        value, problems = decode(section, type_, OPTION_KEYS)
+        if not type_.__struct_config__.forbid_unknown_fields:  # a section is strict even where its author forgot it
+            problems += [
+                Problem(child.key_at, child.path, f"unknown key{did_you_mean(key, known)}")
+                for key, child in section.children.items()
+                if key not in known
+            ]
+        return value, problems
+
+    def _section_node(self, name: str) -> Node:
+        plugins = self._root.children.get("plugins", self._root)
+        found = plugins.children.get(name) if plugins is not self._root else None
+        if found is None or found.value is None:
+            return Node(plugins.at, f"plugins.{name}", {})
+        return found
+
+
+def load(path: str | os.PathLike[str], *, required: bool = True) -> Document:
+    """Read, parse and check a file, except for the plugins' own keys.
+
+    Raises ``ConfigError``. An absent file gives the defaults unless it is ``required``. May block and takes up to seconds for
+    the largest file: not for the main loop.
+    """
+    path = os.fspath(path)
+    data = read_file(path, required=required)
+    return defaults(path) if data is None else parse(data, path)
+
+
+def defaults(path: str = DEFAULT_PATH) -> Document:
+    """What holds where there is no file."""
+    return Document(path, None, DEFAULTS, Node(None, "", {}))
+
+
+def read_file(path: str, *, required: bool = True) -> bytes | None:
+    """The bytes of a configuration file, refused by size before anything looks at them; ``None`` if absent and not required."""
+    try:
+        # Without O_NONBLOCK a named pipe would hold us up for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        if not required:
+            return None
+        raise ConfigError((f"{path}: does not exist: create it, or name another with --config",)) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError((f"{path!s}: cannot be read: {_reason(error)}",)) from None
+    try:
+        data = _read_regular(fd, path)
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {_reason(error)}",)) from None
+    finally:
+        os.close(fd)
+    if len(data) > LARGEST:
+        raise ConfigError((f"{path}: is longer than {LARGEST} bytes (1 MiB): no configuration needs that",))
+    return data
+
+
+def _read_regular(fd: int, path: str) -> bytes:
+    """At most one byte more than allowed. Raises ``OSError``, and ``ConfigError`` for what is no regular file."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ConfigError((f"{path}: is {what}: name the YAML file itself",))
+    data = b""
+    while len(data) <= LARGEST and (more := os.read(fd, LARGEST + 1 - len(data))):
+        data += more
+    return data
+
+
+def parse(data: bytes, path: str = "config.yaml") -> Document:
+    """Check a text. Raises ``ConfigError``, and nothing else, for any ``data``."""
+    root, problems = read(data)
+    if root is None or root.value is None:
+        if not problems:
+            cure = f"begin with apiVersion: {API_VERSION} and kind: {KIND}"
+            problems.append(Problem(Position(1, 1), "", f"is empty: {cure}"))
+        raise ConfigError(render(path, problems))
+    core = root.without("plugins", *(key for key, child in root.children.items() if child.value is None))
+    if not isinstance(root.value, dict):
+        core = root
+    config, found = decode(core, SupervisorConfig, ["plugins"])
+    sections, found_in_sections = _sections(root.children.get("plugins"))
+    problems += found + found_in_sections
+    if problems:
+        raise ConfigError(render(path, problems))
+    return Document(path, data, replace(config, plugins=sections), root)
+
+
+def _sections(plugins: Node | None) -> tuple[dict[str, PluginSection], list[Problem]]:
+    sections: dict[str, PluginSection] = {}
+    problems: list[Problem] = []
+    if plugins is None or plugins.value is None:
+        return sections, problems
+    if not isinstance(plugins.value, dict):
+        return sections, [Problem(plugins.at, plugins.path, "Expected a mapping of plugin names to their sections")]
+    for name, node in plugins.children.items():
+        if node.value is not None and not isinstance(node.value, dict):
+            problems.append(Problem(node.at, node.path, f"Expected a mapping, the section of the plugin {name}"))
+            continue
+        own = node.without(*OPTION_KEYS)
+        options, found = decode(node.without(*own.children), PluginOptions)
+        problems += found
+        sections[name] = PluginSection(options, own.value)
+    return sections, problems
+
+
+def _own_keys(name: str, type_: type[Struct]) -> frozenset[str]:
+    """The keys that a plugin's type knows. Raises ``PluginRefused`` where it cannot be the type of a section."""
+    try:
+        info = msgspec.inspect.type_info(type_)
+    except (TypeError, NameError) as error:
+        raise PluginRefused(f"plugin {name}: config_type() cannot be decoded: {error}") from error
+    if not isinstance(info, msgspec.inspect.StructType) or info.array_like:
+        raise PluginRefused(f"plugin {name}: config_type() must be a msgspec.Struct that is a mapping, not {type_!r}")
+    keys = frozenset(known.encode_name for known in info.fields)
+    if taken := sorted(keys & OPTION_KEYS):
+        raise PluginRefused(f"plugin {name}: config_type() uses keys that belong to the core: {', '.join(taken)}")
+    return keys
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EACCES:
+        return "permission denied: make it readable for this user"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def render(path: str, problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Each problem as ``file:line:column: key: text``, in the order of the file."""
+    last = Position(1 << 62, 0)
+    ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.at or last)
+    return tuple(": ".join(filter(None, (_place(path, problem.at), problem.path, problem.text))) for problem in ordered)
+
+
+def _place(path: str, at: Position | None) -> str:
+    return path if at is None else f"{path}:{at.line}:{at.column}"
