@@ -1,7 +1,7 @@
 """What happened, as frozen records in the past tense. The core emits them; log, metrics and page subscribe.
 
 Nothing here says how an event is shown, and no event carries an object that lives on. Times are ``time.monotonic()`` seconds.
-Counts of RPCs are not events: the wire thread keeps them as levels (``supervisor.kubelet.levels``).
+Counts of RPCs are not events: the wire thread keeps them as levels (``supervisor.levels``).
 """
 
 from collections.abc import Callable
@@ -71,6 +71,13 @@ class WatchFailed(Event, frozen=True):
     retry_in: float
 
 
+class PluginNoticed(Event, frozen=True):
+    """What a plugin waits for or cannot see, in its own words; all of it each time, empty when nothing is left."""
+
+    plugin: str
+    notices: tuple[str, ...]
+
+
 class DeviceQuarantined(Event, frozen=True):
     plugin: str
     resource: str
@@ -91,6 +98,13 @@ class ResourceOffered(Event, frozen=True):
 
     plugin: str
     resource: str
+
+
+class ResourceBound(Event, frozen=True):
+    """The server of this resource accepts connections at ``path``."""
+
+    resource: str
+    path: str
 
 
 class ResourceRetired(Event, frozen=True):
@@ -207,6 +221,19 @@ class TombstoneCleared(Event, frozen=True):
     resource: str
     device: str
     reason: str
+
+
+class HttpListening(Event, frozen=True):
+    """The probes and the metrics can be fetched at ``address``."""
+
+    address: str
+
+
+class HttpUnavailable(Event, frozen=True):
+    """The HTTP port cannot be had; the work for the kubelet goes on without it. The next try is in ``retry_in`` seconds."""
+
+    reason: str
+    retry_in: float
 
 
 Observer = Callable[[Event], None]

@@ -1,0 +1,283 @@
+"""An observer that keeps the picture of now: each event turns the frozen status into the next one."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from supervisor import events
+from supervisor.status import (
+    ConfigStatus,
+    Notice,
+    Phase,
+    PluginState,
+    PluginStatus,
+    ResourceStatus,
+    Status,
+    printable,
+)
+
+MOST_NOTICES = 32
+"""Notices of one plugin; the oldest go first."""
+
+E_ = TypeVar("E_", bound=events.Event)
+Step = Callable[[Status, Any, float], Status]
+_STEPS: dict[type[events.Event], Step] = {}
+
+
+class StatusBoard:
+    """Its ``current`` is replaced whole in the supervising thread, so that any thread may read it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.current = Status()
+        self._clock = clock
+
+    def __call__(self, event: events.Event) -> None:
+        if step := _STEPS.get(type(event)):
+            self.current = _latch_started(step(self.current, event, self._clock()))
+
+
+def _on(kind: type[E_]) -> Callable[[Callable[[Status, E_, float], Status]], Callable[[Status, E_, float], Status]]:
+    def register(step: Callable[[Status, E_, float], Status]) -> Callable[[Status, E_, float], Status]:
+        _STEPS[kind] = step
+        return step
+
+    return register
+
+
+def _latch_started(status: Status) -> Status:
+    if status.started or status.config.generation == 0:
+        return status
+    waiting = any(plugin.state is PluginState.WAITING for plugin in status.plugins)
+    return status if waiting else replace(status, started=True)
+
+
+# Plugins --------------------------------------------------------------------------------------------------------------
+
+
+def _is(plugin: PluginStatus, name: str) -> bool:
+    """Whether this entry is the working plugin of that name; a rejected one may have the name too."""
+    return plugin.name == name and plugin.state is not PluginState.REJECTED
+
+
+def _rejected(plugin: PluginStatus, event: events.PluginLoaded | events.PluginRejected) -> bool:
+    """Whether this entry tells of an earlier refusal of what the event is about."""
+    refused = plugin.state is PluginState.REJECTED
+    return refused and (plugin.name, plugin.distribution) == (event.plugin, event.distribution)
+
+
+def _plugin(status: Status, name: str, **changes: Any) -> Status:
+    return replace(status, plugins=tuple(replace(one, **changes) if _is(one, name) else one for one in status.plugins))
+
+
+def _notices(notices: tuple[Notice, ...], about: str, text: str, now: float) -> tuple[Notice, ...]:
+    """The notices with this one; the same again keeps its date."""
+    same = [notice for notice in notices if notice.about == about]
+    if same and same[0].text == printable(text):
+        return notices
+    return (*_without(notices, about), Notice(about, printable(text), now))[-MOST_NOTICES:]
+
+
+def _without(notices: tuple[Notice, ...], about: str) -> tuple[Notice, ...]:
+    return tuple(notice for notice in notices if notice.about != about)
+
+
+def _notice(status: Status, name: str, about: str, text: str, now: float) -> Status:
+    plugin = next((one for one in status.plugins if _is(one, name)), None)
+    return _plugin(status, name, notices=_notices(plugin.notices, printable(about, 128), text, now)) if plugin else status
+
+
+@_on(events.PluginLoaded)
+def _(status: Status, event: events.PluginLoaded, now: float) -> Status:
+    """A plugin that was working already is a new object of the same package: what it said stays until it looks."""
+    before = next((one for one in status.plugins if _is(one, event.plugin)), PluginStatus(event.plugin, event.distribution))
+    loaded = replace(before, distribution=event.distribution, version=event.version)
+    gone = (before, next((one for one in status.plugins if _rejected(one, event)), before))
+    return replace(status, plugins=(*(one for one in status.plugins if one not in gone), loaded))
+
+
+@_on(events.PluginRejected)
+def _(status: Status, event: events.PluginRejected, now: float) -> Status:
+    rejected = PluginStatus(event.plugin, event.distribution, state=PluginState.REJECTED, reason=printable(event.reason))
+    return replace(status, plugins=(*(one for one in status.plugins if not _rejected(one, event)), rejected))
+
+
+@_on(events.PluginRetired)
+def _(status: Status, event: events.PluginRetired, now: float) -> Status:
+    return replace(status, plugins=tuple(one for one in status.plugins if one.name != event.plugin))
+
+
+@_on(events.LookFinished)
+def _(status: Status, event: events.LookFinished, now: float) -> Status:
+    return _plugin(status, event.plugin, state=PluginState.UP, reason="", last_look=now)
+
+
+@_on(events.LookFailed)
+def _(status: Status, event: events.LookFailed, now: float) -> Status:
+    return _plugin(status, event.plugin, state=PluginState.FAILING, reason=printable(event.reason))
+
+
+@_on(events.PluginStuck)
+def _(status: Status, event: events.PluginStuck, now: float) -> Status:
+    reason = f"a look has not come back for {event.seconds:.0f} s"
+    return _plugin(status, event.plugin, state=PluginState.STUCK, reason=reason)
+
+
+@_on(events.PluginRecovered)
+def _(status: Status, event: events.PluginRecovered, now: float) -> Status:
+    return _plugin(status, event.plugin, state=PluginState.UP, reason="")
+
+
+@_on(events.WatchFailed)
+def _(status: Status, event: events.WatchFailed, now: float) -> Status:
+    return _notice(status, event.plugin, "its event source", f"it ended and was started again: {event.reason}", now)
+
+
+@_on(events.DeviceQuarantined)
+def _(status: Status, event: events.DeviceQuarantined, now: float) -> Status:
+    about = f"{event.resource} {event.device}".rstrip()
+    return _notice(status, event.plugin, about, f"not offered: {event.reason}", now)
+
+
+@_on(events.DeviceChanged)
+def _(status: Status, event: events.DeviceChanged, now: float) -> Status:
+    """A device that is listed is not quarantined any more."""
+    about = printable(f"{event.resource} {event.device}", 128)
+    for plugin in status.plugins:
+        if _is(plugin, event.plugin) and any(notice.about == about for notice in plugin.notices):
+            return _plugin(status, event.plugin, notices=_without(plugin.notices, about))
+    return status
+
+
+@_on(events.ResourceContended)
+def _(status: Status, event: events.ResourceContended, now: float) -> Status:
+    return _notice(status, event.claimant, event.resource, f"not offered by it: {event.owner} has it", now)
+
+
+# Resources and the kubelet --------------------------------------------------------------------------------------------
+
+
+def _resource(status: Status, name: str, **changes: Any) -> Status:
+    """The status with this resource changed, and with what that says about the kubelet."""
+    resources = tuple(replace(one, **changes) if one.name == name else one for one in status.resources)
+    return _with_resources(status, resources)
+
+
+def _with_resources(status: Status, resources: tuple[ResourceStatus, ...]) -> Status:
+    connected = any(one.connected for one in resources)
+    return replace(status, resources=resources, kubelet=replace(status.kubelet, connected=connected))
+
+
+@_on(events.ResourceOffered)
+def _(status: Status, event: events.ResourceOffered, now: float) -> Status:
+    """A resource that another plugin had keeps its server and its stream."""
+    if any(one.name == event.resource for one in status.resources):
+        status = _resource(status, event.resource, plugin=event.plugin)
+    else:
+        status = replace(status, resources=(*status.resources, ResourceStatus(event.resource, event.plugin, now)))
+    plugin = next((one for one in status.plugins if _is(one, event.plugin)), None)
+    return _plugin(status, event.plugin, notices=_without(plugin.notices, event.resource)) if plugin else status
+
+
+@_on(events.ResourceRetired)
+def _(status: Status, event: events.ResourceRetired, now: float) -> Status:
+    gone = (event.resource, event.plugin)
+    return _with_resources(status, tuple(one for one in status.resources if (one.name, one.plugin) != gone))
+
+
+@_on(events.InventoryPublished)
+def _(status: Status, event: events.InventoryPublished, now: float) -> Status:
+    counts = {"healthy": event.healthy, "unhealthy": event.unhealthy}
+    return _resource(status, event.resource, has_inventory=True, list_problem="", **counts)
+
+
+@_on(events.ListRefused)
+def _(status: Status, event: events.ListRefused, now: float) -> Status:
+    return _resource(status, event.resource, list_problem=printable(event.reason))
+
+
+@_on(events.DeviceTombstoned)
+def _(status: Status, event: events.DeviceTombstoned, now: float) -> Status:
+    return _tombstones(status, event.resource, 1)
+
+
+@_on(events.TombstoneCleared)
+def _(status: Status, event: events.TombstoneCleared, now: float) -> Status:
+    return _tombstones(status, event.resource, -1)
+
+
+def _tombstones(status: Status, resource: str, more: int) -> Status:
+    held = next((one.tombstones for one in status.resources if one.name == resource), 0)
+    return _resource(status, resource, tombstones=max(0, held + more))
+
+
+@_on(events.ResourceBound)
+def _(status: Status, event: events.ResourceBound, now: float) -> Status:
+    """Bound afresh under another path, it may have kept its stream: only the end of the stream says that it is lost."""
+    bound = any(one.name == event.resource and one.phase is Phase.OFFERED for one in status.resources)
+    return _resource(status, event.resource, phase=Phase.BOUND) if bound else status
+
+
+@_on(events.Registered)
+def _(status: Status, event: events.Registered, now: float) -> Status:
+    status = replace(status, kubelet=replace(status.kubelet, reason="", since=now))
+    return _resource(status, event.resource, phase=Phase.CONNECTED, reason="", since=now)
+
+
+@_on(events.RegistrationFailed)
+def _(status: Status, event: events.RegistrationFailed, now: float) -> Status:
+    return _resource(status, event.resource, phase=Phase.REGISTERING, reason=printable(event.reason))
+
+
+@_on(events.StreamLost)
+def _(status: Status, event: events.StreamLost, now: float) -> Status:
+    return _resource(status, event.resource, phase=Phase.LOST, reason="the kubelet's stream ended", since=now)
+
+
+@_on(events.ResourceContested)
+def _(status: Status, event: events.ResourceContested, now: float) -> Status:
+    return _resource(status, event.resource, phase=Phase.CONTESTED, reason="a rival plugin keeps taking it")
+
+
+@_on(events.KubeletAwaited)
+def _(status: Status, event: events.KubeletAwaited, now: float) -> Status:
+    """The first sign of its absence counts; later ones only tell it better."""
+    since = status.kubelet.since if status.kubelet.reason else now
+    return replace(status, kubelet=replace(status.kubelet, reason=printable(event.reason), since=since))
+
+
+@_on(events.KubeletRestarted)
+def _(status: Status, event: events.KubeletRestarted, now: float) -> Status:
+    """A new socket is there. Whether it answers is told by each resource."""
+    return replace(status, kubelet=replace(status.kubelet, reason="", since=now))
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+@_on(events.OwnershipChanged)
+def _(status: Status, event: events.OwnershipChanged, now: float) -> Status:
+    return replace(status, active=event.active, active_reason=printable(event.reason), active_since=now)
+
+
+@_on(events.ConfigApplied)
+def _(status: Status, event: events.ConfigApplied, now: float) -> Status:
+    return replace(status, config=ConfigStatus(event.generation, (), event.pending))
+
+
+@_on(events.ConfigRejected)
+def _(status: Status, event: events.ConfigRejected, now: float) -> Status:
+    problems = tuple(printable(problem) for problem in event.problems[:MOST_NOTICES])
+    return replace(status, config=replace(status.config, problems=problems))
+
+
+@_on(events.UdevImpaired)
+def _(status: Status, event: events.UdevImpaired, now: float) -> Status:
+    return replace(status, notices=_notices(status.notices, "udev", event.reason, now))
+
+
+@_on(events.UeventReceived)
+def _(status: Status, event: events.UeventReceived, now: float) -> Status:
+    """Events come: whatever was wrong with their source is over."""
+    return replace(status, notices=_without(status.notices, "udev")) if status.notices else status
