@@ -39,10 +39,6 @@ _KINDS = (
 )
 
 
-def _readlink(path: str) -> str:
-    return os.readlink(path)  # noqa: PTH115 - asked for every word of every name, and Path is many times slower
-
-
 class HostNode(Struct, frozen=True):
     """What lies at a name, by ``stat`` alone."""
 
@@ -107,7 +103,7 @@ class HostView:
         if (local := self.host.local(name)) is None:
             return None
         try:
-            target = _readlink(local)
+            target = os.readlink(local)
         except OSError:
             return name if os.path.lexists(local) else None
         if links == 0:
@@ -151,7 +147,7 @@ class HostView:
         path = self.resolve(posixpath.dirname(name))
         local = None if path is None else self.host.local(posixpath.join(path, posixpath.basename(name)))
         try:
-            return None if local is None else posixpath.basename(_readlink(local))
+            return None if local is None else posixpath.basename(os.readlink(local))
         except OSError:
             return None
 
