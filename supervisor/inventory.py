@@ -62,6 +62,10 @@ class Look(msgspec.Struct, frozen=True):
 
     inventories: Mapping[str, Inventory]
     quarantined: tuple[Quarantined, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the plugin waits for or cannot see, in its own words."""
+    subsystems: frozenset[str] = frozenset()
+    """Kernel subsystems whose events are to start a look."""
 
 
 

@@ -19,7 +19,7 @@ from supervisor.events import (
     StreamLost,
 )
 from supervisor.inotify import Inotify, Mask
-from supervisor.kubelet.levels import Level
+from supervisor.levels import Level
 from supervisor.kubelet.registration import Act, Phase, Seen, State, Step, step
 from supervisor.kubelet.sockets import (
     KUBELET_SOCKET,

@@ -11,7 +11,7 @@ import math
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor.kubelet.levels import Level, Outcome
+from supervisor.levels import Level, Outcome
 from supervisor.kubelet.sockets import FileIdentity
 
 DIAL_BACK = 11.0

@@ -20,8 +20,8 @@ from typing import Self
 from msgspec import Struct
 
 from supervisor.errors import NodeError
+from supervisor.ownership import HIDDEN_NAME
 
-HIDDEN_NAME = ".device-plugin-supervisor"
 KUBELET_SOCKET = "kubelet.sock"
 MAX_SOCKET_PATH = 107
 """Bytes of ``sun_path`` without its final NUL."""

@@ -4,6 +4,8 @@ Orders come in with ``call_soon_threadsafe``; what happened goes out as levels, 
 """
 
 import asyncio
+import faulthandler
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,8 +16,9 @@ import grpc
 import grpc.aio
 
 from supervisor.feed import Feed
+from supervisor.heartbeat import PERIOD, Watch
 from supervisor.kubelet.encoding import register_request
-from supervisor.kubelet.levels import Attempt, Counts, Level, Outcome
+from supervisor.levels import Attempt, Counts, Level, Outcome
 from supervisor.kubelet.plugin_calls import PluginCalls
 from supervisor.kubelet.protos import REGISTRATION_SERVICE
 from supervisor.kubelet.servicer import Servicer
@@ -73,6 +76,18 @@ class Wire:
 
     def _pong(self) -> None:
         self.beat = time.monotonic()
+
+    def watch(self, beat: Callable[[], float]) -> None:
+        """End the process when the supervising thread, whose ``beat`` this is, stops turning: nobody else could notice."""
+        self._loop.call_soon_threadsafe(self._watch, beat, Watch())
+
+    def _watch(self, beat: Callable[[], float], watch: Watch) -> None:
+        watch = watch.observe(beat(), time.monotonic())
+        if watch.wedged:
+            faulthandler.dump_traceback(all_threads=True)
+            os.write(2, b"the supervising thread has not turned for too long; ending the process\n")
+            os._exit(1)
+        self._loop.call_later(PERIOD, self._watch, beat, watch)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 

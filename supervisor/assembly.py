@@ -1,0 +1,174 @@
+"""From installed packages to running plugins, at start and again when their sections change."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from supervisor import plugins
+from supervisor.config import Change
+from supervisor.config_file import Document
+from supervisor.errors import PluginRefused
+from supervisor.events import Observer, PluginLoaded, PluginRejected
+from supervisor.host import Host
+from supervisor.inventory import Look
+from supervisor.isolation import IsolatedPackage
+from supervisor.offers import Offers
+from supervisor.plugins import LoadedPackage, Made, Package
+from supervisor.units import PluginUnit
+
+LOAD_TIMEOUT = 20.0
+"""Seconds for importing a package, or for its hook. One that hangs is left behind in its thread and refused."""
+
+T = TypeVar("T")
+
+
+class Assembly:
+    """All plugins of the process. Its mutable state: the units by plugin name, and what has been imported."""
+
+    def __init__(self, offers: Offers, nursery: trio.Nursery, host: Host, observe: Observer) -> None:
+        self._offers = offers
+        self._nursery = nursery
+        self._host = host
+        self._observe = observe
+        self._packages = {package.name: package for package in plugins.installed()}
+        self._loaded: dict[str, LoadedPackage] = {}
+        self._isolated: dict[str, IsolatedPackage] = {}
+        self.units: dict[str, PluginUnit] = {}
+
+    @property
+    def subsystems(self) -> frozenset[str]:
+        """Kernel subsystems that any plugin wants to hear of."""
+        return frozenset().union(*(unit.discovery.subsystems for unit in self.units.values()))
+
+    def wake(self, concerned: Callable[[frozenset[str]], bool]) -> None:
+        """Let the plugins look again whose subsystems are concerned."""
+        for unit in self.units.values():
+            if concerned(unit.discovery.subsystems):
+                unit.discovery.look_again()
+
+    async def prepare(self, document: Document) -> Sequence[PluginUnit]:
+        """Load, make, look once: all plugins at the same time, and each in its own thread. Nothing is offered yet.
+
+        Raises ``ConfigError`` with the problems of all sections.
+        """
+        names = [name for name in self._packages if document.section(name).options.enabled]
+        made = await self._make(document, names)
+        units = [unit for name in sorted(made) for unit in self._units(name, made[name], document)]
+        await _look_at_once(units)
+        return units
+
+    def offer(self, units: Sequence[PluginUnit]) -> None:
+        """Offer what the prepared plugins found, and let them run."""
+        self._offers.start({unit.name: (unit.look, unit.calls) for unit in units if unit.look is not None})
+        for unit in units:
+            self._adopt(unit)
+
+    async def apply(self, document: Document, change: Change) -> None:
+        """Bring the plugins of the changed sections in line; the others notice nothing.
+
+        New objects look once before old ones retire. Raises ``ConfigError`` before anything has changed.
+        """
+        concerned = [name for name in change.plugins if name in self._packages]
+        enabled = [name for name in concerned if document.section(name).options.enabled]
+        made = await self._make(document, enabled)
+        for name in concerned:
+            old = {unit.name: unit for unit in self.units.values() if unit.package == name}
+            if name in enabled and name not in made:
+                continue  # refused, and said so: the old objects go on
+            new = self._units(name, made[name], document, replacing=old.keys()) if name in made else []
+            await _look_at_once(new)
+            self._swap(old, new)
+
+    # --- loading ------------------------------------------------------------------------------------------------------
+
+    async def _make(self, document: Document, names: Iterable[str]) -> Mapping[str, Made]:
+        """The plugin objects of these packages; a package that is refused is told and left out."""
+        names = list(names)
+        isolated = {name for name in names if document.section(name).options.isolation == "process"}
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                if name not in isolated and name not in self._loaded:
+                    nursery.start_soon(self._told, self._packages[name], self._load, name)
+        types = {name: self._loaded[name].config_type for name in names if name in self._loaded and name not in isolated}
+        values = document.decode_plugins(types)
+        made: dict[str, Made] = {}
+
+        async def make(name: str) -> None:
+            if name in isolated:
+                made[name] = await self._make_isolated(name, document)
+            else:
+                made[name] = await _in_thread(plugins.make, self._loaded[name], values[name], self._host)
+
+        async with trio.open_nursery() as nursery:
+            for name in (*types, *isolated):
+                nursery.start_soon(self._told, self._packages[name], make, name)
+        return made
+
+    async def _load(self, name: str) -> None:
+        self._loaded[name] = await _in_thread(plugins.load, self._packages[name])
+
+    async def _make_isolated(self, name: str, document: Document) -> Made:
+        raise NotImplementedError
+
+    async def _told(self, package: Package, work: Callable[..., Any], name: str) -> None:
+        """Do a package's work; a refusal is told and stops nothing else."""
+        try:
+            await work(name)
+        except PluginRefused as error:
+            self._observe(PluginRejected(package.name, package.distribution, str(error)))
+
+    def _units(
+        self, name: str, made: Made, document: Document, replacing: Iterable[str] = ()
+    ) -> list[PluginUnit]:
+        package = self._packages[name]
+        for refusal in made.refused:
+            self._observe(PluginRejected(refusal.plugin, package.distribution, refusal.reason))
+        taken = self.units.keys() - set(replacing)
+        units = []
+        for plugin in made.plugins:
+            if plugin.name in taken:
+                reason = f"{package}: another package has a plugin named {plugin.name!r} already; uninstall one of them"
+                self._observe(PluginRejected(plugin.name, package.distribution, reason))
+                continue
+            self._observe(PluginLoaded(plugin.name, package.distribution, package.version))
+            units.append(PluginUnit(plugin, name, document.section(name).options, self._observe))
+        return units
+
+    # --- swapping -----------------------------------------------------------------------------------------------------
+
+    def _swap(self, old: Mapping[str, PluginUnit], new: Iterable[PluginUnit]) -> None:
+        """No await in here: for everybody else it is one step."""
+        for unit in old.values():
+            unit.retire()
+            del self.units[unit.name]
+        kept = set()
+        for unit in new:
+            kept.add(unit.name)
+            if unit.look is not None:
+                self._offers.update(unit.name, unit.look, unit.calls, reconfigured=True)
+            self._adopt(unit)
+        for name in old.keys() - kept:
+            self._offers.retire(name)
+
+    def _adopt(self, unit: PluginUnit) -> None:
+        self.units[unit.name] = unit
+        unit.deliver = self._deliver
+        self._nursery.start_soon(unit.run)
+
+    def _deliver(self, unit: PluginUnit, look: Look) -> None:
+        self._offers.update(unit.name, look, unit.calls)
+
+
+async def _look_at_once(units: Iterable[PluginUnit]) -> None:
+    async with trio.open_nursery() as nursery:
+        for unit in units:
+            nursery.start_soon(unit.discovery.look_now)
+
+
+async def _in_thread(work: Callable[..., T], package: Any, *arguments: Any) -> T:
+    """Run code of a package where it can be left behind. Raises ``PluginRefused`` when it does not come back."""
+    with trio.move_on_after(LOAD_TIMEOUT):
+        limiter = trio.CapacityLimiter(1)
+        return await trio.to_thread.run_sync(work, package, *arguments, abandon_on_cancel=True, limiter=limiter)
+    raise PluginRefused(f"{getattr(package, 'package', package)}: it has not come back for {LOAD_TIMEOUT:g} s")

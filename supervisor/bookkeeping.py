@@ -1,0 +1,108 @@
+"""The task that reads who holds which device, and lets go of the ids that are free."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from supervisor.kubelet.checkpoint import read_checkpoint
+from supervisor.kubelet.podresources import list_holdings
+from supervisor.kubelet.wire import Wire
+from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
+from supervisor.ledger import Ledger, Reading, in_turn
+from supervisor.node import Node
+from supervisor.offers import Offers
+from supervisor.tombstones import Tombstones
+from supervisor.wakeup import WakeUp
+
+T = TypeVar("T")
+
+CLOSE_AFTER = 1.0
+"""Seconds that the empty list of a retired resource has before its stream ends."""
+
+
+def sources(wire: Wire, pod_resources_socket: str, directory: Path) -> Callable[[], Awaitable[Reading]]:
+    """Podresources where it answers, else the kubelet's checkpoint."""
+
+    async def podresources() -> Reading:
+        return await on_wire(wire, partial(list_holdings, pod_resources_socket))
+
+    async def checkpoint() -> Reading:
+        return await trio.to_thread.run_sync(read_checkpoint, directory)
+
+    return in_turn(podresources, checkpoint)
+
+
+async def on_wire(wire: Wire, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await a coroutine of the wire thread in this one."""
+    token = trio.lowlevel.current_trio_token()
+    ended = trio.Event()
+    answers: list[T] = []
+
+    def done(answer: T) -> None:
+        answers.append(answer)
+        token.run_sync_soon(ended.set)
+
+    wire.call(function, done)
+    await ended.wait()
+    return answers[0]
+
+
+class Bookkeeper:
+    """Keeps ledger and tombstones together. One task runs ``run``."""
+
+    def __init__(self, ledger: Ledger, tombstones: Tombstones, offers: Offers, wire: Wire) -> None:
+        self._ledger = ledger
+        self._tombstones = tombstones
+        self._offers = offers
+        self._wire = wire
+        self._wake = WakeUp()
+
+    def changed(self) -> None:
+        self._ledger.changed(time.monotonic())
+        self._wake.set()
+
+    def __call__(self, event: Event) -> None:
+        """As an observer: these are what a reading may show, or what ends a resource."""
+        if isinstance(event, DeviceTombstoned | KubeletRestarted | OwnershipChanged):
+            self.changed()
+        elif self._offers_settled(event):
+            self._wake.set()
+
+    def _offers_settled(self, event: Event) -> bool:
+        return isinstance(event, LookFinished) and bool(self._offers.settled)
+
+    async def read_first(self, patience: float) -> None:
+        """What was held before this process began, so that the first list can name it. Waits ``patience`` seconds at most."""
+        with trio.move_on_after(patience):
+            await self._ledger.refresh()
+
+    def adopt(self) -> None:
+        """List what the newest reading shows of our resources and no look has found."""
+        reading = self._ledger.newest
+        if reading is not None:
+            resources = self._offers.resources.keys()
+            self._offers.tombstones_changed(self._tombstones.adopt(reading, resources, time.monotonic()))
+
+    async def run(self, node: Node) -> None:
+        while True:
+            due = self._ledger.next_read_at(tombstones=self._tombstones.count > 0, attribution=False)
+            if self._offers.settled:
+                await trio.sleep(CLOSE_AFTER)
+                self._offers.close_settled()
+            with trio.move_on_after(math.inf if due is None else max(0.0, due - time.monotonic())) as waiting:
+                await self._wake.wait()
+            if waiting.cancelled_caught:
+                await self._read(node)
+
+    async def _read(self, node: Node) -> None:
+        reading = await self._ledger.refresh()
+        self.adopt()
+        starts = [node.active_since, node.registrar.kubelet_since if node.registrar else None]
+        started = max((start for start in starts if start is not None), default=None)
+        cleared = self._tombstones.observe_reading(reading, time.monotonic(), started, self._wire.last_allocated())
+        self._offers.tombstones_changed(cleared)

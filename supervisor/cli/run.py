@@ -1,0 +1,70 @@
+"""``run``: offer this node's hardware to its kubelet, until SIGTERM."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from supervisor.config_file import DEFAULT_PATH, Document, load
+from supervisor.errors import ConfigError, SupervisorError
+from supervisor.ownership import Ownership
+
+HELP = "offer this node's hardware to the kubelet, until SIGTERM"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help=f"configuration file (default: {DEFAULT_PATH}, if there is one)")
+    parser.add_argument("--device-plugins-dir", metavar="DIR", help="the kubelet's device-plugins directory")
+    parser.add_argument("--http", metavar="ADDR:PORT", help="where probes and metrics are served")
+
+
+def main(args: argparse.Namespace) -> NoReturn:
+    """Exit code 0 after SIGTERM or SIGINT, 1 when a restart or a person must help, 2 for a bad configuration."""
+    try:
+        document = load(args.config or DEFAULT_PATH, required=args.config is not None)
+        directory = Path(args.device_plugins_dir or document.config.kubelet.device_plugins_dir).absolute()
+        # Before anything that opens descriptors: at SIGKILL the kernel closes high ones first, so this lock falls last.
+        ownership = Ownership.open(directory)
+        _supervise(document, directory, args.http or document.config.http.listen, ownership)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        _end(2)
+    except SupervisorError as error:
+        print(f"device-plugin-supervisor: {error}", file=sys.stderr)
+        _end(1)
+    _end(0)
+
+
+def _supervise(document: Document, directory: Path, listen: str, ownership: Ownership | None) -> None:
+    # Imported late: grpc opens descriptors of its own.
+    import trio  # noqa: PLC0415
+
+    from supervisor.observe.log import Log, Style, libraries_logged  # noqa: PLC0415
+    from supervisor.observe.sentences import Grade  # noqa: PLC0415
+    from supervisor.supervision import Setup, Supervisor  # noqa: PLC0415
+
+    wanted = document.config.log
+    log = Log(style=None if wanted.format == "auto" else Style(wanted.format), least=Grade[wanted.level.upper()])
+
+    async def run() -> None:
+        await Supervisor(Setup(document, directory, listen, ownership), log).run()
+
+    with libraries_logged(log):
+        try:
+            trio.run(run)
+        except* SupervisorError as group:
+            raise _first(group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _end(code: int) -> NoReturn:
+    """Leave at once: a plugin's thread that hangs must not keep the process, and with it the owner's lock, alive."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

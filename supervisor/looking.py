@@ -1,0 +1,87 @@
+"""One look at one plugin's hardware, in a worker thread, with a deadline; never two at once."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import trio
+
+from supervisor.errors import PluginFailed
+from supervisor.hookspecs import DevicePlugin, Noticer, PreStarter
+from supervisor.inventory import Inventory, Look, check_look
+
+
+class LookLate(PluginFailed):
+    """The look is past its deadline; its thread has not come back."""
+
+
+class Looker:
+    """Looks at one plugin. Its ``returned`` is called in the trio loop when a late look has come back after all."""
+
+    def __init__(self, plugin: DevicePlugin, timeout: float, returned: Callable[[], None]) -> None:
+        self._plugin = plugin
+        self._timeout = timeout
+        self._returned = returned
+        self._slot = trio.CapacityLimiter(1)
+        self._began = 0.0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a look that nobody waits for any more is still running."""
+        return self._slot.borrowed_tokens > 0
+
+    async def look(self, trusted: Mapping[str, Inventory]) -> Look:
+        """Raises ``PluginFailed`` when the plugin raises or answers nonsense, ``LookLate`` when it is late, or still is."""
+        if self.stuck:
+            raise LookLate(f"discover() has not come back for {time.monotonic() - self._began:.0f} s")
+        self._began = time.monotonic()
+        token = trio.lowlevel.current_trio_token()
+
+        def work() -> Look:
+            try:
+                return look_once(self._plugin, trusted)
+            finally:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self._came_back)
+
+        with trio.move_on_after(self._timeout):
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._slot)
+        raise LookLate(f"discover() has not come back for {self._timeout:.0f} s")
+
+    def _came_back(self) -> None:
+        if time.monotonic() - self._began >= self._timeout:
+            self._returned()
+
+
+def look_once(plugin: DevicePlugin, trusted: Mapping[str, Inventory]) -> Look:
+    """Ask the plugin what is there, and check the answer. Blocks. Raises ``PluginFailed``.
+
+    ``trusted``: the inventories of the last look; what has not changed since keeps its identity.
+    """
+    try:
+        look = check_look(plugin.discover(), trusted)
+        if isinstance(plugin, PreStarter):
+            look = _with_pre_start(plugin, look)
+        notices = tuple(str(notice)[:500] for notice in plugin.notices()) if isinstance(plugin, Noticer) else ()
+        subsystems = frozenset(plugin.udev_subsystems)
+    except (Exception, SystemExit) as error:
+        raise PluginFailed(f"discover() failed: {type(error).__name__}: {error}") from error
+    look = msgspec.structs.replace(look, notices=notices, subsystems=subsystems)
+    return _same_where_unchanged(look, trusted)
+
+
+def _with_pre_start(plugin: PreStarter, look: Look) -> Look:
+    inventories = {
+        resource: msgspec.structs.replace(inventory, pre_start_required=bool(plugin.pre_start_required(resource)))
+        for resource, inventory in look.inventories.items()
+    }
+    return msgspec.structs.replace(look, inventories=inventories)
+
+
+def _same_where_unchanged(look: Look, trusted: Mapping[str, Inventory]) -> Look:
+    inventories = {
+        resource: trusted[resource] if inventory.same_list(trusted.get(resource)) else inventory
+        for resource, inventory in look.inventories.items()
+    }
+    return msgspec.structs.replace(look, inventories=inventories)

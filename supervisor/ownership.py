@@ -1,0 +1,58 @@
+"""One owner of a device-plugins directory at a time: a ``flock`` that falls with the process and is never let go by code.
+
+Open it first thing in the process. At SIGKILL the kernel closes high descriptors first, so a lock on the lowest one falls after
+every connection of this process is closed, and the successor never meets one that is still open.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from supervisor.errors import NodeError
+
+HIDDEN_NAME = ".device-plugin-supervisor"
+_LOCK = "owner.lock"
+
+
+class Ownership:
+    """The lock file of one directory, open."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, directory: Path) -> Self | None:
+        """``None`` where there is no such directory yet. Raises ``NodeError`` where it may not be written."""
+        hidden = directory / HIDDEN_NAME
+        path = hidden / _LOCK
+        try:
+            if not directory.is_dir():
+                return None
+            hidden.mkdir(mode=0o755, exist_ok=True)
+            # Neither inherited by children nor closed before the process ends.
+            return cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise NodeError(f"cannot write to {directory}: {error.strerror}; mount it writable and run as its owner") from error
+
+    def try_take(self) -> bool:
+        """Whether this process owns the directory now."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return self._is_the_one_at_its_path()
+
+    def take(self) -> bool:
+        """Wait until it can be had. ``False``: what was locked is no longer the file at the path; open it again."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self._is_the_one_at_its_path()
+
+    def _is_the_one_at_its_path(self) -> bool:
+        mine = os.fstat(self._descriptor)
+        try:
+            there = self.path.stat()
+        except OSError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,191 @@
+"""The task tree: the only place that starts and stops things, and in which order.
+
+::
+
+    process              observers' HTTP server, heartbeat          ends last: probes answer until the end
+    └── work             cancelled by SIGTERM, or by an error
+        ├── assembly     one unit for each plugin: discovery, its own event source
+        ├── udev         one netlink socket for all plugins
+        ├── configuration
+        ├── bookkeeping  ledger and tombstones
+        └── node         lock, sockets, registrar
+
+Mutable state of the process: the feeds' current values (``offers``), the states of the registrar, the status board, the counters of
+metrics and servicers, and local variables of tasks.
+"""
+
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from supervisor.assembly import Assembly
+from supervisor.bookkeeping import Bookkeeper, sources
+from supervisor.config import SupervisorConfig, diff
+from supervisor.config_file import Document
+from supervisor.config_watch import watch_config
+from supervisor.errors import ConfigError, SupervisorError
+from supervisor.events import ConfigApplied, ConfigRejected, Event
+from supervisor.heartbeat import PERIOD, Watch
+from supervisor.host import Host
+from supervisor.kubelet.wire import Wire
+from supervisor.ledger import Ledger
+from supervisor.node import Node
+from supervisor.observe import http
+from supervisor.observe.board import StatusBoard
+from supervisor.observe.log import Log, keep_flushing
+from supervisor.observe.metrics import Metrics, RpcCounts
+from supervisor.observe.pages import pages
+from supervisor.offers import Offers
+from supervisor.ownership import Ownership
+from supervisor.status import Liveness
+from supervisor.tombstones import Tombstones
+from supervisor.triggers import concerns, watch_udev
+from supervisor.units import PluginUnit
+from supervisor.wakeup import WakeUp
+
+STOP_TIMEOUT = 0.5
+"""Seconds for the wire thread to end streams and servers; the process ends anyway."""
+FIRST_READING = 1.0
+"""Seconds that the start waits for the ledger at most."""
+
+
+class Setup(Struct, frozen=True):
+    """What a process is started with; the command line has been folded in."""
+
+    document: Document
+    directory: Path
+    listen: str
+    ownership: Ownership | None
+    """The lock that was opened first thing in the process; ``None`` where there was no directory yet."""
+
+
+class Wedged(SupervisorError):
+    """A thread of ours has stopped turning. Only a new process helps."""
+
+
+class Supervisor:
+    """Everything that lives as long as the process. Make and ``run`` it inside ``trio.run``, once."""
+
+    def __init__(self, setup: Setup, log: Log) -> None:
+        config = setup.document.config
+        self._setup = setup
+        self._log = log
+        self._document = setup.document
+        self._generation = 1
+        self._board = StatusBoard()
+        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts)
+        self._wake = WakeUp()
+        self._wire = Wire(self._wake.set_from_thread)
+        self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
+        self._offers = Offers(self._wire, self._tombstones, self.observe)
+        ledger = Ledger(sources(self._wire, config.kubelet.pod_resources_socket, setup.directory))
+        self._bookkeeper = Bookkeeper(ledger, self._tombstones, self._offers, self._wire)
+        self._node = Node(setup.directory, setup.ownership, self._wire, self._wake, self.observe)
+        self._beat = time.monotonic()
+
+    def observe(self, event: Event) -> None:
+        """Hand an event to everybody who subscribes."""
+        for observer in (self._board, self._metrics, self._log, self._bookkeeper):
+            observer(event)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises ``ConfigError``, ``NodeError`` or ``Wedged``."""
+        self._wire.start()
+        async with trio.open_nursery() as process:
+            await process.start(self._serve_http)
+            process.start_soon(self._keep_beating)
+            process.start_soon(keep_flushing, self._log)
+            try:
+                await self._work()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._wire.stop, STOP_TIMEOUT)
+            process.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        async with trio.open_nursery() as work:
+            await work.start(self._stop_on_signal, work.cancel_scope)
+            assembly = Assembly(self._offers, work, _host(self._document.config), self.observe)
+            work.start_soon(self._node.run)
+            units = await self._prepare(assembly)
+            assembly.offer(units)
+            self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
+            self.observe(ConfigApplied(self._generation, ()))
+            work.start_soon(self._bookkeeper.run, self._node)
+            work.start_soon(self._watch_udev, assembly)
+            work.start_soon(self._watch_config, assembly)
+
+    async def _prepare(self, assembly: Assembly) -> Sequence[PluginUnit]:
+        """Everything that takes time before anything can be offered, side by side."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._bookkeeper.read_first, FIRST_READING)
+            return await assembly.prepare(self._document)
+
+    async def _stop_on_signal(
+        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for _ in signals:
+                scope.cancel()
+
+    async def _watch_udev(self, assembly: Assembly) -> None:
+        def wake(subsystem: str) -> None:
+            assembly.wake(lambda wanted: concerns(subsystem, wanted))
+
+        await watch_udev(wake, self.observe, lambda: assembly.subsystems)
+
+    # --- configuration ------------------------------------------------------------------------------------------------
+
+    async def _watch_config(self, assembly: Assembly) -> None:
+        async def changed(document: Document) -> None:
+            change = diff(self._document.config, document.config, self._setup.document.config)
+            try:
+                await assembly.apply(document, change)
+            except ConfigError as error:
+                self._rejected(error)
+                return
+            self._document = document
+            self._generation += 1
+            self._log.set_level(document.config.log.level)
+            self.observe(ConfigApplied(self._generation, (*change.plugins, *change.sections), change.pending))
+
+        await watch_config(self._document, changed, self._rejected)
+
+    def _rejected(self, error: ConfigError) -> None:
+        self.observe(ConfigRejected(error.problems))
+
+    # --- being alive --------------------------------------------------------------------------------------------------
+
+    async def _keep_beating(self) -> None:
+        """Show that this thread turns, and see whether the other one does; it does the same."""
+        self._wire.watch(lambda: self._beat)
+        watch = Watch()
+        while True:
+            now = self._beat = time.monotonic()
+            watch = watch.observe(self._wire.beat, now)
+            if watch.wedged or not self._wire.alive:
+                raise Wedged(f"the wire thread does not turn: {self._wire.failure or 'it hangs'}")
+            self._wire.ping()
+            await trio.sleep(PERIOD)
+
+    def _liveness(self) -> Liveness:
+        now = time.monotonic()
+        return Liveness(supervising=now - self._beat, wire=now - self._wire.beat)
+
+    async def _serve_http(self, *, task_status: trio.TaskStatus[int | None]) -> None:
+        shown = pages(lambda: self._board.current, self._liveness, self._metrics)
+        await http.serve(self._setup.listen, shown, self.observe, task_status=task_status)
+
+    def _rpc_counts(self) -> Iterable[RpcCounts]:
+        levels = self._wire.levels()
+        counts = self._wire.counts()
+        return [RpcCounts(resource, levels[resource].streams, counts[resource]) for resource in levels.keys() & counts.keys()]
+
+
+def _host(config: SupervisorConfig) -> Host:
+    return Host(config.host.sysfs, config.host.dev, config.host.proc, config.host.run_udev)
