@@ -23,7 +23,7 @@ BORDERS = {
     "supervisor/looking.py": "calls discover()",
     "supervisor/plugins.py": "loads entry points and calls hooks",
     "supervisor/slots.py": "calls plugin code in threads",
-    "supervisor/testing/conformance.py": "tries a plugin for its author",
+    "supervisor/testing/trial.py": "tries a plugin for its author",
     "supervisor/units.py": "runs watch()",
 }
 """The modules that call plugin code, which may raise anything; nowhere else is everything caught."""
