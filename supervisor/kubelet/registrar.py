@@ -15,6 +15,7 @@ from supervisor.events import (
     Observer,
     Registered,
     RegistrationFailed,
+    ResourceBound,
     ResourceContested,
     StreamLost,
 )
@@ -61,6 +62,7 @@ class Registrar:
         """When ``kubelet.sock`` was last seen to be a new one."""
         self._names: dict[str, str] = {}
         self._bound: set[str] = set()
+        self._told_bound: set[str] = set()
         self._refused_lists: dict[str, str] = {}
         self._awaited = ""
         self._event_at = 0.0
@@ -123,6 +125,8 @@ class Registrar:
             return wake_at
         probe: bool | None = None
         probed = False
+        if self.view.obstacle:
+            self._tell_kubelet(self.view.obstacle)
         for resource, level in levels.items():
             self._tell_list(resource, level)
             result = self._step(resource, level, now, None)
@@ -195,7 +199,12 @@ class Registrar:
         for resource in levels.keys() - self._bound:
             self._bound.add(resource)
             self._wire.bind(resource, self._own.private_path(resource))
+        for resource, level in levels.items():
+            if level.bound and resource not in self._told_bound:
+                self._told_bound.add(resource)
+                self._observe(ResourceBound(resource))
         self._bound &= levels.keys()
+        self._told_bound &= levels.keys()
 
     def _forget(self, resource: str) -> None:
         del self.states[resource]

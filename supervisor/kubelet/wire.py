@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,16 @@ _CHANNEL_OPTIONS = (
 )
 
 
+@dataclass(eq=False)
+class _Line:
+    """A channel to one kubelet life."""
+
+    identity: FileIdentity
+    channel: grpc.aio.Channel
+    users: int = 0
+    broken: bool = False
+
+
 class Wire:
     """Start it once; every other method may be called from any thread and returns at once."""
 
@@ -50,7 +61,7 @@ class Wire:
         self._servers: dict[str, dict[Path, grpc.aio.Server]] = {}
         self._wakes: dict[str, Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channel: tuple[FileIdentity, grpc.aio.Channel] | None = None
+        self._line: _Line | None = None
         self.beat = time.monotonic()
         """When the loop last turned."""
         self.failure: BaseException | None = None
@@ -212,35 +223,36 @@ class Wire:
             await servers.pop(path).stop(None)
 
     async def _call_register(self, request: bytes, kubelet: Path, identity: FileIdentity) -> tuple[Outcome, str]:
-        channel = await self._channel_to(kubelet, identity)
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{REGISTRATION_SERVICE}/Register")
+        line = self._line_to(kubelet, identity)
+        line.users += 1
         try:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = line.channel.unary_unary(f"/{REGISTRATION_SERVICE}/Register")
             await call(request, timeout=REGISTER_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             detail = error.details() or error.code().name
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return Outcome.TIMED_OUT, f"the kubelet did not answer Register within {REGISTER_TIMEOUT:g} s"
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                await self._drop_channel(channel)  # its back-off would outlast the kubelet's absence
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):  # it dies, or is dying
+                line.broken = True  # its back-off would outlast the kubelet's absence
                 return Outcome.UNREACHABLE, detail
             return Outcome.REFUSED, detail
+        finally:
+            line.users -= 1
+            await self._hang_up(line)
         return Outcome.ANSWERED, ""
 
-    async def _channel_to(self, kubelet: Path, identity: FileIdentity) -> grpc.aio.Channel:
-        """One channel for all resources of one kubelet life."""
-        if self._channel is not None and self._channel[0] == identity:
-            return self._channel[1]
-        old = self._channel
-        channel = grpc.aio.insecure_channel(f"unix:{kubelet}", options=_CHANNEL_OPTIONS)
-        self._channel = (identity, channel)
-        if old is not None:
-            await old[1].close()
-        return channel
+    def _line_to(self, kubelet: Path, identity: FileIdentity) -> "_Line":
+        """One channel for all resources of one kubelet life, until it breaks."""
+        if self._line is None or self._line.broken or self._line.identity != identity:
+            self._line = _Line(identity, grpc.aio.insecure_channel(f"unix:{kubelet}", options=_CHANNEL_OPTIONS))
+        return self._line
 
-    async def _drop_channel(self, channel: grpc.aio.Channel) -> None:
-        if self._channel is not None and self._channel[1] is channel:
-            self._channel = None
-        await channel.close()
+    async def _hang_up(self, line: "_Line") -> None:
+        """Close a channel that nobody uses any more; closing it earlier would cancel another resource's call."""
+        if line.users == 0 and (line.broken or line is not self._line):
+            await line.channel.close()
+            if line is self._line:
+                self._line = None
 
     # --- levels -------------------------------------------------------------------------------------------------------
 
@@ -293,6 +305,6 @@ class Wire:
             self._servicers[resource].end_streams()
             stops += [server.stop(None) for server in servers.values()]
         await asyncio.gather(*stops)
-        if self._channel is not None:
-            await self._channel[1].close()
+        if self._line is not None:
+            await self._line.channel.close()
         self._loop.stop()

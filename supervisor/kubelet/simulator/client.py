@@ -286,7 +286,7 @@ class KubeletSimulator:
 
     # -- what happened --------------------------------------------------------------------------------------------
 
-    def log(self, kind: EventKind, since: int = 0, **fields: Any) -> list[Event]:
+    def log(self, kind: EventKind, /, since: int = 0, **fields: Any) -> list[Event]:
         """Return the events of a kind with these field values, from an ``events.position`` on."""
         return [event for event in self.events.since(since) if event.matches(kind, fields)]
 
@@ -309,7 +309,7 @@ class KubeletSimulator:
         """Return where two resources of one container wanted different values."""
         return self.log(EventKind.CONFLICT)
 
-    def wait_event(self, kind: EventKind, timeout: float = 10.0, since: int = 0, **fields: Any) -> Event:
+    def wait_event(self, kind: EventKind, /, timeout: float = 10.0, since: int = 0, **fields: Any) -> Event:
         """Wait for an event with these field values; raises ``TimeoutError`` that shows the latest events."""
         found = self.events.first(lambda event: event.matches(kind, fields), since, timeout)
         if found is None:

@@ -36,6 +36,7 @@ from supervisor.kubelet.simulator.settings import Paths, StartOptions
 _Result = TypeVar("_Result")
 
 DEPRECATION_NAME = "DEPRECATION"
+NOBODY_WAITS = "the caller has stopped waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,10 @@ class Kubelet:
         except RegisterError as error:
             self.emit(EventKind.REGISTER_ANSWERED, resource=resource, endpoint=endpoint, error=str(error))
             await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        except asyncio.CancelledError:
+            if not self.ended:
+                self.emit(EventKind.REGISTER_ANSWERED, resource=resource, endpoint=endpoint, error=NOBODY_WAITS)
+            raise
         self.emit(EventKind.REGISTER_ANSWERED, resource=resource, endpoint=endpoint, error="")
         return pb.Empty()
 

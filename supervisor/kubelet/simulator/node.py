@@ -53,12 +53,12 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def emit(self, kind: EventKind, *, at_ns: int | None = None, **fields: Any) -> None:
+    def emit(self, kind: EventKind, /, *, at_ns: int | None = None, **fields: Any) -> None:
         """Report something that is not of one kubelet life in particular."""
         self._sink(Event(kind, at_ns if at_ns is not None else time.monotonic_ns(), self.cluster.lives, fields))
 
     def _emitter(self, life: int) -> Callable[..., None]:
-        def emit(kind: EventKind, *, at_ns: int | None = None, **fields: Any) -> None:
+        def emit(kind: EventKind, /, *, at_ns: int | None = None, **fields: Any) -> None:
             self._sink(Event(kind, at_ns if at_ns is not None else time.monotonic_ns(), life, fields))
 
         return emit
