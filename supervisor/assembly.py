@@ -8,11 +8,11 @@ import trio
 from supervisor import plugins
 from supervisor.config import Change
 from supervisor.config_file import Document
-from supervisor.errors import PluginRefused
+from supervisor.errors import PluginFailed, PluginRefused
 from supervisor.events import Observer, PluginLoaded, PluginRejected
 from supervisor.host import Host
 from supervisor.inventory import Look
-from supervisor.isolation import IsolatedPackage
+from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.offers import Offers
 from supervisor.plugins import LoadedPackage, Made, Package
 from supervisor.units import PluginUnit
@@ -34,6 +34,7 @@ class Assembly:
         self._packages = {package.name: package for package in plugins.installed()}
         self._loaded: dict[str, LoadedPackage] = {}
         self._isolated: dict[str, IsolatedPackage] = {}
+        self._starting: dict[str, IsolatedPackage] = {}
         self.units: dict[str, PluginUnit] = {}
 
     @property
@@ -63,6 +64,15 @@ class Assembly:
         self._offers.start({unit.name: (unit.look, unit.calls) for unit in units if unit.look is not None})
         for unit in units:
             self._adopt(unit)
+        self._isolated.update(self._starting)
+        self._starting.clear()
+
+    def _replace_process(self, name: str) -> None:
+        """The process of a package's retired objects ends; the one that its new objects use stays."""
+        if name in self._isolated:
+            self._isolated.pop(name).close()
+        if name in self._starting:
+            self._isolated[name] = self._starting.pop(name)
 
     async def apply(self, document: Document, change: Change) -> None:
         """Bring the plugins of the changed sections in line; the others notice nothing.
@@ -79,6 +89,7 @@ class Assembly:
             new = self._units(name, made[name], document, replacing=old.keys()) if name in made else []
             await _look_at_once(new)
             self._swap(old, new)
+            self._replace_process(name)
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -109,13 +120,30 @@ class Assembly:
         self._loaded[name] = await _in_thread(plugins.load, self._packages[name])
 
     async def _make_isolated(self, name: str, document: Document) -> Made:
-        raise NotImplementedError
+        """In a process of its own, whose predecessor (another section, another limit) ends once its plugins have retired."""
+        section = document.section(name)
+        options = section.options
+        limits = Limits(
+            load=LOAD_TIMEOUT,
+            look=options.look_timeout,
+            allocate=options.allocate_timeout,
+            pre_start=options.pre_start_timeout,
+            memory=options.memory_limit_bytes,
+        )
+        package = IsolatedPackage(name, section.own, self._host, limits)
+        try:
+            made = await _in_thread(package.load)
+        except BaseException:
+            package.close()
+            raise
+        self._starting[name] = package
+        return made
 
     async def _told(self, package: Package, work: Callable[..., Any], name: str) -> None:
         """Do a package's work; a refusal is told and stops nothing else."""
         try:
             await work(name)
-        except PluginRefused as error:
+        except (PluginRefused, PluginFailed) as error:
             self._observe(PluginRejected(package.name, package.distribution, str(error)))
 
     def _units(
@@ -166,9 +194,9 @@ async def _look_at_once(units: Iterable[PluginUnit]) -> None:
             nursery.start_soon(unit.discovery.look_now)
 
 
-async def _in_thread(work: Callable[..., T], package: Any, *arguments: Any) -> T:
+async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """Run code of a package where it can be left behind. Raises ``PluginRefused`` when it does not come back."""
     with trio.move_on_after(LOAD_TIMEOUT):
         limiter = trio.CapacityLimiter(1)
-        return await trio.to_thread.run_sync(work, package, *arguments, abandon_on_cancel=True, limiter=limiter)
-    raise PluginRefused(f"{getattr(package, 'package', package)}: it has not come back for {LOAD_TIMEOUT:g} s")
+        return await trio.to_thread.run_sync(work, *arguments, abandon_on_cancel=True, limiter=limiter)
+    raise PluginRefused(f"its code has not come back for {LOAD_TIMEOUT:g} s")

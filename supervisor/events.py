@@ -172,6 +172,10 @@ class KubeletAwaited(Event, frozen=True):
     reason: str
 
 
+class KubeletFound(Event, frozen=True):
+    """What ``KubeletAwaited`` told of is over: a kubelet answers."""
+
+
 class OwnershipChanged(Event, frozen=True):
     """This process registers (``active``) or stands by for another one that does."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from supervisor.calls import PluginCalls
 from supervisor.claims import Claims, Settlement
 from supervisor.events import (
     DeviceChanged,
@@ -35,8 +36,8 @@ _CHUNK = 512
 class Outlet(Protocol):
     """Where feeds are read: the wire thread."""
 
-    def open(self, feed: Feed, calls: object) -> None: ...
-    def replace_calls(self, resource: str, calls: object) -> None: ...
+    def open(self, feed: Feed, calls: PluginCalls) -> None: ...
+    def replace_calls(self, resource: str, calls: PluginCalls) -> None: ...
     def close(self, resource: str) -> None: ...
 
 
@@ -44,11 +45,11 @@ class Outlet(Protocol):
 class _Offer:
     feed: Feed
     plugin: str
-    calls: object
+    calls: PluginCalls
 
 
 class Offers:
-    """All resources of the process. ``calls`` is whatever the outlet needs to reach a plugin's optional capabilities."""
+    """All resources of the process."""
 
     def __init__(
         self, outlet: Outlet, tombstones: Tombstones, observe: Observer, clock: Callable[[], float] = time.monotonic
@@ -59,7 +60,7 @@ class Offers:
         self._clock = clock
         self._claims = Claims()
         self._offers: dict[str, _Offer] = {}
-        self._looks: dict[str, tuple[Look, object]] = {}
+        self._looks: dict[str, tuple[Look, PluginCalls]] = {}
         self._contended: dict[tuple[str, str], str] = {}
         self._told: dict[str, tuple[object, ...]] = {}
 
@@ -67,13 +68,13 @@ class Offers:
     def resources(self) -> Mapping[str, Inventory | None]:
         return {resource: offer.feed.current for resource, offer in self._offers.items()}
 
-    def start(self, looks: Mapping[str, tuple[Look, object]]) -> None:
+    def start(self, looks: Mapping[str, tuple[Look, PluginCalls]]) -> None:
         """The first looks of all plugins together: their order must not decide who gets a contended resource."""
         settlements = self._claims.settle_all({plugin: look.inventories.keys() for plugin, (look, _) in looks.items()})
         for plugin, (look, calls) in sorted(looks.items()):
             self._apply(plugin, look, calls, settlements[plugin])
 
-    def update(self, plugin: str, look: Look, calls: object, *, reconfigured: bool = False) -> None:
+    def update(self, plugin: str, look: Look, calls: PluginCalls, *, reconfigured: bool = False) -> None:
         """A plugin has looked. ``reconfigured``: what it no longer names was removed by the operator and ends at once."""
         settlement = self._claims.settle(plugin, look.inventories.keys())
         self._apply(plugin, look, calls, settlement, reconfigured=reconfigured)
@@ -109,7 +110,7 @@ class Offers:
     # --- one look -----------------------------------------------------------------------------------------------------
 
     def _apply(
-        self, plugin: str, look: Look, calls: object, settlement: Settlement, *, reconfigured: bool = False
+        self, plugin: str, look: Look, calls: PluginCalls, settlement: Settlement, *, reconfigured: bool = False
     ) -> None:
         self._looks[plugin] = (look, calls)
         self._tell_look(plugin, look, settlement)
@@ -122,7 +123,7 @@ class Offers:
                 else:
                     self._publish(offer, self._tombstones.retain(resource, None, self._clock()))
 
-    def _offer(self, resource: str, plugin: str, found: Inventory, calls: object) -> None:
+    def _offer(self, resource: str, plugin: str, found: Inventory, calls: PluginCalls) -> None:
         offer = self._offers.get(resource)
         listed = self._tombstones.retain(resource, found, self._clock())
         if offer is None:

@@ -46,12 +46,26 @@ class Phase(enum.StrEnum):
     """A rival plugin keeps taking it."""
 
 
-class Notice(Struct, frozen=True):
-    """Something to know that stops nothing. ``about`` names a device, a resource or a part, and is unique in its list."""
+class NoticeOrigin(enum.StrEnum):
+    """Which part of the program a notice comes from, and thus what takes it away."""
 
+    LOOK = "look"
+    CLAIM = "claim"
+    WATCH = "watch"
+    UDEV = "udev"
+
+
+class Notice(Struct, frozen=True):
+    """Something to know that stops nothing."""
+
+    origin: NoticeOrigin
     about: str
+    """A resource, or one with a device; may be empty."""
     text: str
     since: float
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}" if self.about else self.text
 
 
 class PluginStatus(Struct, frozen=True):
@@ -168,7 +182,7 @@ def _to_know(status: Status) -> Iterator[str]:
         if plugin.state not in {PluginState.UP, PluginState.WAITING}:
             yield f"plugin {plugin.name} is {plugin.state}" + _because(plugin.reason)
         for notice in plugin.notices:
-            yield f"plugin {plugin.name}, {notice.about}: {notice.text}"
+            yield f"plugin {plugin.name}: {notice}"
     for resource in status.resources:
         if resource.list_problem:
             yield f"resource {resource.name} keeps an older list: {resource.list_problem}"
@@ -177,7 +191,7 @@ def _to_know(status: Status) -> Iterator[str]:
     if status.config.pending:
         yield f"configuration pending until the next start: {', '.join(status.config.pending)}"
     for notice in status.notices:
-        yield f"{notice.about}: {notice.text}"
+        yield f"{notice.origin}: {notice}"
 
 
 def _because(reason: str) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 import trio
 
+from supervisor.calls import PluginCalls
 from supervisor.config import PluginOptions
 from supervisor.discovery import Discovery
 from supervisor.events import Observer, WatchFailed
 from supervisor.hookspecs import DevicePlugin, Watcher
 from supervisor.inventory import Look
-from supervisor.kubelet.plugin_calls import PluginCalls
 from supervisor.looking import Looker
 from supervisor.slots import Slots
 

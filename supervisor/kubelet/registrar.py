@@ -202,7 +202,7 @@ class Registrar:
         for resource, level in levels.items():
             if level.bound and resource not in self._told_bound:
                 self._told_bound.add(resource)
-                self._observe(ResourceBound(resource))
+                self._observe(ResourceBound(resource, str(self._own.private_path(resource))))
         self._bound &= levels.keys()
         self._told_bound &= levels.keys()
 

@@ -11,13 +11,14 @@ import grpc
 import msgspec
 
 from supervisor.allocation import healthy, merge, preferred, select
+from supervisor.calls import PluginCalls
 from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
 from supervisor.feed import Feed
 from supervisor.hookspecs import Allocator, PreferredAllocator, PreStarter
 from supervisor.inventory import Inventory, edits_problem
 from supervisor.kubelet.encoding import ListEncoder, container_response
 from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
-from supervisor.kubelet.plugin_calls import PluginCalls, call_plugin
+from supervisor.kubelet.plugin_calls import call_plugin
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
 from supervisor.model import ContainerEdits, Device

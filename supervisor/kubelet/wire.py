@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from supervisor.calls import PluginCalls
 from supervisor.feed import Feed
 from supervisor.heartbeat import PERIOD, Watch
 from supervisor.kubelet.encoding import register_request
 from supervisor.levels import Attempt, Counts, Level, Outcome
-from supervisor.kubelet.plugin_calls import PluginCalls
 from supervisor.kubelet.protos import REGISTRATION_SERVICE
 from supervisor.kubelet.servicer import Servicer
 from supervisor.kubelet.sockets import FileIdentity

@@ -10,6 +10,7 @@ from supervisor import events
 from supervisor.status import (
     ConfigStatus,
     Notice,
+    NoticeOrigin,
     Phase,
     PluginState,
     PluginStatus,
@@ -19,7 +20,7 @@ from supervisor.status import (
 )
 
 MOST_NOTICES = 32
-"""Notices of one plugin; the oldest go first."""
+"""Notices of one plugin from one origin; what is more is counted by nobody, the log has it."""
 
 E_ = TypeVar("E_", bound=events.Event)
 Step = Callable[[Status, Any, float], Status]
@@ -71,21 +72,24 @@ def _plugin(status: Status, name: str, **changes: Any) -> Status:
     return replace(status, plugins=tuple(replace(one, **changes) if _is(one, name) else one for one in status.plugins))
 
 
-def _notices(notices: tuple[Notice, ...], about: str, text: str, now: float) -> tuple[Notice, ...]:
-    """The notices with this one; the same again keeps its date."""
-    same = [notice for notice in notices if notice.about == about]
-    if same and same[0].text == printable(text):
-        return notices
-    return (*_without(notices, about), Notice(about, printable(text), now))[-MOST_NOTICES:]
+def _without(notices: tuple[Notice, ...], origin: NoticeOrigin, about: str | None = None) -> tuple[Notice, ...]:
+    return tuple(one for one in notices if one.origin is not origin or (about is not None and one.about != about))
 
 
-def _without(notices: tuple[Notice, ...], about: str) -> tuple[Notice, ...]:
-    return tuple(notice for notice in notices if notice.about != about)
+def _with(notices: tuple[Notice, ...], new: Notice) -> tuple[Notice, ...]:
+    """These notices and the new one, which takes the place of what was said before of the same."""
+    others = _without(notices, new.origin, new.about)
+    full = sum(one.origin is new.origin for one in others) >= MOST_NOTICES
+    return others if full else (*others, new)
 
 
-def _notice(status: Status, name: str, about: str, text: str, now: float) -> Status:
-    plugin = next((one for one in status.plugins if _is(one, name)), None)
-    return _plugin(status, name, notices=_notices(plugin.notices, printable(about, 128), text, now)) if plugin else status
+def _notices_of(status: Status, name: str) -> tuple[Notice, ...]:
+    return next((one.notices for one in status.plugins if _is(one, name)), ())
+
+
+def _notice(status: Status, name: str, origin: NoticeOrigin, about: str, text: str, now: float) -> Status:
+    new = Notice(origin, printable(about, 128), printable(text), now)
+    return _plugin(status, name, notices=_with(_notices_of(status, name), new))
 
 
 @_on(events.PluginLoaded)
@@ -131,28 +135,26 @@ def _(status: Status, event: events.PluginRecovered, now: float) -> Status:
 
 @_on(events.WatchFailed)
 def _(status: Status, event: events.WatchFailed, now: float) -> Status:
-    return _notice(status, event.plugin, "its event source", f"it ended and was started again: {event.reason}", now)
+    return _notice(status, event.plugin, NoticeOrigin.WATCH, "", f"its event source ended: {event.reason}", now)
+
+
+@_on(events.PluginNoticed)
+def _(status: Status, event: events.PluginNoticed, now: float) -> Status:
+    """All that a look has to say begins anew; what it quarantined follows."""
+    said = tuple(Notice(NoticeOrigin.LOOK, "", printable(text), now) for text in event.notices[:MOST_NOTICES])
+    return _plugin(status, event.plugin, notices=(*_without(_notices_of(status, event.plugin), NoticeOrigin.LOOK), *said))
 
 
 @_on(events.DeviceQuarantined)
 def _(status: Status, event: events.DeviceQuarantined, now: float) -> Status:
     about = f"{event.resource} {event.device}".rstrip()
-    return _notice(status, event.plugin, about, f"not offered: {event.reason}", now)
-
-
-@_on(events.DeviceChanged)
-def _(status: Status, event: events.DeviceChanged, now: float) -> Status:
-    """A device that is listed is not quarantined any more."""
-    about = printable(f"{event.resource} {event.device}", 128)
-    for plugin in status.plugins:
-        if _is(plugin, event.plugin) and any(notice.about == about for notice in plugin.notices):
-            return _plugin(status, event.plugin, notices=_without(plugin.notices, about))
-    return status
+    return _notice(status, event.plugin, NoticeOrigin.LOOK, about, f"not offered: {event.reason}", now)
 
 
 @_on(events.ResourceContended)
 def _(status: Status, event: events.ResourceContended, now: float) -> Status:
-    return _notice(status, event.claimant, event.resource, f"not offered by it: {event.owner} has it", now)
+    text = f"plugin {event.owner} has it"
+    return _notice(status, event.claimant, NoticeOrigin.CLAIM, event.resource, text, now)
 
 
 # Resources and the kubelet --------------------------------------------------------------------------------------------
@@ -176,8 +178,8 @@ def _(status: Status, event: events.ResourceOffered, now: float) -> Status:
         status = _resource(status, event.resource, plugin=event.plugin)
     else:
         status = replace(status, resources=(*status.resources, ResourceStatus(event.resource, event.plugin, now)))
-    plugin = next((one for one in status.plugins if _is(one, event.plugin)), None)
-    return _plugin(status, event.plugin, notices=_without(plugin.notices, event.resource)) if plugin else status
+    settled = _without(_notices_of(status, event.plugin), NoticeOrigin.CLAIM, event.resource)
+    return _plugin(status, event.plugin, notices=settled)
 
 
 @_on(events.ResourceRetired)
@@ -188,8 +190,8 @@ def _(status: Status, event: events.ResourceRetired, now: float) -> Status:
 
 @_on(events.InventoryPublished)
 def _(status: Status, event: events.InventoryPublished, now: float) -> Status:
-    counts = {"healthy": event.healthy, "unhealthy": event.unhealthy}
-    return _resource(status, event.resource, has_inventory=True, list_problem="", **counts)
+    found = {"plugin": event.plugin, "healthy": event.healthy, "unhealthy": event.unhealthy}
+    return _resource(status, event.resource, has_inventory=True, list_problem="", **found)
 
 
 @_on(events.ListRefused)
@@ -247,9 +249,18 @@ def _(status: Status, event: events.KubeletAwaited, now: float) -> Status:
     return replace(status, kubelet=replace(status.kubelet, reason=printable(event.reason), since=since))
 
 
+@_on(events.KubeletFound)
+def _(status: Status, event: events.KubeletFound, now: float) -> Status:
+    return _kubelet_found(status, now)
+
+
 @_on(events.KubeletRestarted)
 def _(status: Status, event: events.KubeletRestarted, now: float) -> Status:
-    """A new socket is there. Whether it answers is told by each resource."""
+    return _kubelet_found(status, now)
+
+
+def _kubelet_found(status: Status, now: float) -> Status:
+    """Whether it takes what we have is told by each resource."""
     return replace(status, kubelet=replace(status.kubelet, reason="", since=now))
 
 
@@ -274,10 +285,10 @@ def _(status: Status, event: events.ConfigRejected, now: float) -> Status:
 
 @_on(events.UdevImpaired)
 def _(status: Status, event: events.UdevImpaired, now: float) -> Status:
-    return replace(status, notices=_notices(status.notices, "udev", event.reason, now))
+    return replace(status, notices=(Notice(NoticeOrigin.UDEV, "", printable(event.reason), now),))
 
 
 @_on(events.UeventReceived)
 def _(status: Status, event: events.UeventReceived, now: float) -> Status:
     """Events come: whatever was wrong with their source is over."""
-    return replace(status, notices=_without(status.notices, "udev")) if status.notices else status
+    return replace(status, notices=()) if status.notices else status

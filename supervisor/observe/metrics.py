@@ -1,11 +1,11 @@
-"""The metrics: an observer that counts, and a view of the frozen status and of the wire thread's counts. Nothing is kept twice.
+"""The metrics: an observer that counts, and a view of frozen values that others keep. Nothing is kept twice.
 
-The only importer of prometheus_client. ``render`` may run in any thread: it reads frozen values and copies what it iterates over.
-Every label takes its values from a bounded set, and a known one is there at zero before its first event.
+The only importer of prometheus_client. A scrape takes its values in the supervising thread (``take``), which is quick, and draws
+the page from them in any other (``render``). Labels have bounded sets of values; a known one is at zero before its first event.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 
 import prometheus_client
 from msgspec import Struct
@@ -23,6 +23,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from supervisor import events
+from supervisor.inventory import Inventory
 from supervisor.levels import ALLOCATION_BOUNDS, Counts
 from supervisor.model import Health
 from supervisor.status import PluginState, Status, printable
@@ -37,7 +38,7 @@ MOST_SUBSYSTEMS = 32
 """Subsystems with a series of their own; the others share ``other``."""
 
 MOST_DEVICES = 4096
-"""Devices with a series of their own, healthy and unhealthy each."""
+"""Devices with a series of their own, the unhealthy ones first; ``devices`` counts them all."""
 
 OPENMETRICS = "application/openmetrics-text"
 
@@ -51,10 +52,24 @@ class RpcCounts(Struct, frozen=True):
     counts: Counts
 
 
-class Metrics:
-    """Called with each event; ``render`` gives the page."""
+class Taken(Struct, frozen=True):
+    """What a scrape shows beside the counters, as it was at one moment."""
 
-    def __init__(self, status: Callable[[], Status], rpcs: Callable[[], Iterable[RpcCounts]] = tuple) -> None:
+    status: Status
+    rpcs: tuple[RpcCounts, ...] = ()
+    inventories: tuple[Inventory, ...] = ()
+
+
+class Metrics:
+    """Called with each event. The callables given are called in the supervising thread."""
+
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        rpcs: Callable[[], Iterable[RpcCounts]] = tuple,
+        inventories: Callable[[], Iterable[Inventory]] = tuple,
+    ) -> None:
+        self._take = lambda: Taken(status(), tuple(rpcs()), tuple(inventories()))
         # Each counter and histogram would bring a second series with the time of its birth, which nobody asks for.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
         registry = self._registry = CollectorRegistry()
@@ -75,16 +90,11 @@ class Metrics:
             registry=registry,
         )
         self._subsystems: set[str] = set()
-        self._devices = _DeviceHealth()
-        registry.register(_View(status, rpcs))
-        registry.register(self._devices)
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.UeventReceived(subsystem=subsystem, action=action):
                 self._uevents.labels(self._bounded(subsystem), action if action in UEVENT_ACTIONS else "other").inc()
-            case events.DeviceChanged():
-                self._devices.change(event)
             case events.LookFinished(plugin=plugin, seconds=seconds):
                 self._looks.labels(plugin).observe(seconds)
             case events.LookFailed(plugin=plugin) | events.WatchFailed(plugin=plugin):
@@ -99,20 +109,23 @@ class Metrics:
             case events.PluginRetired(plugin=plugin):
                 self._restarts.remove(plugin)
                 self._looks.remove(plugin)
-            case events.ResourceRetired(resource=resource):
-                self._devices.forget(resource)
             case _:
                 pass  # everything else is read from the status when it is asked for
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The page and its content type, as OpenMetrics where the ``Accept`` header wants it.
+    def take(self) -> Taken:
+        """The values of this moment. For the supervising thread."""
+        return self._take()
+
+    def render(self, taken: Taken, accept: str = "") -> tuple[bytes, str]:
+        """The page and its content type, as OpenMetrics where the ``Accept`` header wants it. For any thread.
 
         The library's own negotiation is not used: a version that is no number, in a header that anybody may send, makes it raise.
         """
+        page = _Page(self._registry, taken)
         if _wants_openmetrics(accept):
-            page: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # as above
-            return page, openmetrics.CONTENT_TYPE_LATEST
-        return exposition.generate_latest(self._registry), "text/plain; version=0.0.4; charset=utf-8"
+            drawn: bytes = openmetrics.generate_latest(page)  # type: ignore[no-untyped-call]  # as above
+            return drawn, openmetrics.CONTENT_TYPE_LATEST
+        return exposition.generate_latest(page), "text/plain; version=0.0.4; charset=utf-8"
 
     def _bounded(self, subsystem: str) -> str:
         if subsystem not in self._subsystems:
@@ -140,16 +153,23 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"device_plugin_{name}", text, labels=labels)
 
 
-class _View(Collector):
-    """The families that are read from the status and from the wire thread's counts at the time of the scrape."""
+class _Page(Collector):
+    """The counters, and the families that are read from what was taken."""
 
-    def __init__(self, status: Callable[[], Status], rpcs: Callable[[], Iterable[RpcCounts]]) -> None:
-        self._status = status
-        self._rpcs = rpcs
+    def __init__(self, registry: CollectorRegistry, taken: Taken) -> None:
+        self._registry = registry
+        self._taken = taken
 
     def collect(self) -> Iterator[Metric]:
-        status = self._status()
-        return chain(_process(status), _plugins(status), _resources(status), _calls(status, tuple(self._rpcs())))
+        status = self._taken.status
+        return chain(
+            _process(status),
+            _plugins(status),
+            _resources(status),
+            _calls(status, self._taken.rpcs),
+            _device_health(self._taken.inventories),
+            self._registry.collect(),
+        )
 
 
 def _process(status: Status) -> Iterator[Metric]:
@@ -211,31 +231,11 @@ def _label(value: str) -> str:
     return printable(value, 128)
 
 
-class _DeviceHealth(Collector):
-    """One series for each device, as far as they go round: unhealthy ones have places of their own."""
-
-    def __init__(self) -> None:
-        self._healthy: dict[tuple[str, str], str] = {}
-        self._unhealthy: dict[tuple[str, str], str] = {}
-
-    def change(self, event: events.DeviceChanged) -> None:
-        key = (event.resource, event.device)
-        self._healthy.pop(key, None)
-        self._unhealthy.pop(key, None)
-        if event.health is None:
-            return
-        places = self._healthy if event.health is Health.HEALTHY else self._unhealthy
-        if len(places) < MOST_DEVICES:
-            places[key] = printable(event.reason, 128)
-
-    def forget(self, resource: str) -> None:
-        for places in (self._healthy, self._unhealthy):
-            for key in [key for key in places if key[0] == resource]:
-                del places[key]
-
-    def collect(self) -> Iterator[Metric]:
-        health = _gauge("device_health", "1 when a device is healthy, 0 when it is not.", "resource", "device", "reason")
-        for value, places in ((0, self._unhealthy), (1, self._healthy)):
-            for (resource, device), reason in tuple(places.items()):
-                health.add_metric((resource, _label(device), reason), value)
-        return iter((health,))
+def _device_health(inventories: tuple[Inventory, ...]) -> Iterator[Metric]:
+    health = _gauge("device_health", "1 when a device is healthy, 0 when it is not.", "resource", "device", "reason")
+    listed = [(inventory.resource, device) for inventory in inventories for device in inventory.devices]
+    unhealthy = (entry for entry in listed if not entry[1].healthy)
+    healthy = (entry for entry in listed if entry[1].healthy)
+    for resource, device in islice(chain(unhealthy, healthy), MOST_DEVICES):
+        health.add_metric((resource, device.id, _label(device.reason)), float(device.healthy))
+    return iter((health,))

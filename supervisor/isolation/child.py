@@ -1,0 +1,225 @@
+"""The process of an isolated plugin package: ``python -m supervisor.isolation.child CONTROL LIFELINE NAME``.
+
+It loads one package and serves each connection that it is given in a thread. ``CONTROL`` is a socket for the start and for new
+connections; ``LIFELINE`` is a pipe whose other end only the supervisor holds. The name is there for people who list processes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from supervisor.contract import describe
+from supervisor.errors import AllocationRefused, PluginRefused
+from supervisor.inventory import MAX_DEVICES
+from supervisor.isolation import frames
+from supervisor.plugins import load_objects
+
+METHODS = ("watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain")
+"""What a plugin may be able to do, each named as its method."""
+
+OUT_OF_MEMORY = 70
+"""Exit status after an allocation that the limit refused: a leak does not go away by itself, a new process has none."""
+
+
+def main() -> NoReturn:
+    """Serve until the supervisor closes the connection or ends."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    _die_with_the_other_end(int(sys.argv[2]))
+    start = msgspec.msgpack.decode(frames.receive(control), type=frames.Start)
+    _limit_memory(start.memory)
+    plugins = _load(start, control)
+    while True:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not descriptors:
+            os._exit(0)
+        connection = socket.socket(fileno=descriptors[0])
+        threading.Thread(target=_serve, args=(connection, plugins), daemon=True).start()
+
+
+def _die_with_the_other_end(lifeline: int) -> None:
+    """Have the kernel kill us when the supervisor ends, however: code that holds the interpreter lock cannot prevent it.
+
+    The parent-death signal would not do: it comes when the *thread* ends that started us.
+    """
+    os.set_inheritable(lifeline, False)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(0)  # it ended before
+
+
+def _limit_memory(most: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    with contextlib.suppress(OSError):  # where memory runs out all the same, the kernel is to take this process first
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _load(start: frames.Start, control: socket.socket) -> Mapping[str, Any]:
+    try:
+        made = load_objects(start.package, start.section, start.host)
+        plugins = {plugin.name: plugin for plugin in made.plugins}
+        infos = tuple(
+            frames.PluginInfo(name, _subsystems(plugin), frozenset(each for each in METHODS if hasattr(plugin, each)))
+            for name, plugin in plugins.items()
+        )
+        frames.send(control, frames.Started(infos, tuple((each.plugin, each.reason) for each in made.refused)))
+    except BaseException as error:  # noqa: BLE001 - loading runs code of the package
+        frames.send(control, _failure(error))
+        os._exit(1)
+    return plugins
+
+
+def _failure(error: BaseException) -> frames.Failure:
+    if isinstance(error, MemoryError):
+        print("out of memory: more than the limit of this plugin's process", file=sys.stderr, flush=True)  # noqa: T201 - its last words
+        os._exit(OUT_OF_MEMORY)
+    if isinstance(error, AllocationRefused | PluginRefused):
+        return frames.Failure(str(error), refused=True)
+    return frames.Failure(describe(error))
+
+
+def _serve(connection: socket.socket, plugins: Mapping[str, Any]) -> None:
+    last_look = b""
+    with connection, contextlib.suppress(EOFError, OSError):  # the supervisor closed it
+        while True:
+            request: frames.Request = msgspec.msgpack.decode(frames.receive(connection), type=frames.Request)
+            plugin = plugins[request.plugin]
+            if isinstance(request, frames.Watch):
+                _watch(connection, plugin)
+                return
+            reply = _reply(plugin, request)
+            if isinstance(request, frames.Discover) and isinstance(reply, frames.Answer):
+                digest = hashlib.blake2b(reply.value).digest()
+                reply, last_look = (frames.Unchanged() if digest == last_look else reply), digest
+            frames.send(connection, reply)
+
+
+def _reply(plugin: Any, request: frames.Request) -> frames.Answer | frames.Unchanged | frames.Failure:
+    try:
+        answer = _encoded(_call(plugin, request))
+        if len(answer) > frames.MAX_ANSWER:
+            raise ValueError(f"the answer has {len(answer)} bytes; the limit is {frames.MAX_ANSWER}")
+        return frames.Answer(msgspec.Raw(answer))
+    except BaseException as error:  # noqa: BLE001 - plugin code may raise anything
+        return _failure(error)
+
+
+def _encoded(value: object) -> bytes:
+    try:
+        return msgspec.msgpack.encode(value, enc_hook=_nameless)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        if not isinstance(value, frames.Seen):
+            raise
+    # A text or number that no message can hold: it costs that device, not the look.
+    resources = {name: [_sendable(device) for device in devices] for name, devices in value.resources.items()}
+    return msgspec.msgpack.encode(msgspec.structs.replace(value, resources=resources), enc_hook=_nameless)
+
+
+def _sendable(device: object) -> object:
+    try:
+        msgspec.msgpack.encode(device, enc_hook=_nameless)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _nameless(device)
+    return device
+
+
+def _call(plugin: Any, request: frames.Request) -> object:
+    match request:
+        case frames.Discover():
+            return _look(plugin)
+        case frames.Explain():
+            return tuple(plugin.explain(request.text))
+        case frames.Allocate():
+            return plugin.allocate(request.resource, request.devices, request.edits)
+        case frames.PreferredAllocation():
+            return plugin.preferred_allocation(request.resource, request.available, request.must_include, request.size)
+        case frames.PreStart():
+            return plugin.pre_start(request.resource, request.devices)
+        case _:
+            raise TypeError(f"{type(request).__name__} has no answer")
+
+
+def _look(plugin: Any) -> frames.Seen:
+    found = plugin.discover()
+    if not isinstance(found, Mapping):
+        raise TypeError(f"discover() must return a mapping of resource name to devices, not {type(found).__name__}")
+    resources = {name: _listed(devices) for name, devices in found.items()}
+    asks = hasattr(plugin, "pre_start_required")
+    required = {name: _or_error(plugin.pre_start_required, name) for name in resources if asks and isinstance(name, str)}
+    notices = _or_error(lambda: tuple(plugin.notices())) if hasattr(plugin, "notices") else ()
+    return frames.Seen(resources, _subsystems(plugin), required, notices)
+
+
+def _listed(devices: object) -> object:
+    """A list, one longer than allowed at most; what is no collection of devices stays what it is, for the complaint."""
+    return list(islice(devices, MAX_DEVICES + 1)) if isinstance(devices, Iterable) and not isinstance(devices, str) else devices
+
+
+def _subsystems(plugin: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in plugin.udev_subsystems)
+
+
+def _or_error(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one question that fails must not spoil the look
+        return describe(error)
+
+
+def _nameless(value: object) -> str:
+    """What stands for a value that no message can hold: never a device, so it is refused by itself where it is used."""
+    return f"<{type(value).__name__}>"
+
+
+def _watch(connection: socket.socket, plugin: Any) -> None:
+    import trio
+
+    def look_again() -> None:
+        with contextlib.suppress(OSError):  # full: a look is asked for already; closed: nobody cares any more
+            connection.send(frames.LOOK_AGAIN, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    async def watch() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_closed, nursery.cancel_scope)
+            await plugin.watch(look_again)
+            nursery.cancel_scope.cancel()
+
+    async def _until_closed(scope: trio.CancelScope) -> None:
+        await trio.lowlevel.wait_readable(connection)
+        scope.cancel()
+
+    why = ""
+    try:
+        trio.run(watch)
+    except BaseException as error:  # noqa: BLE001 - plugin code may raise anything
+        why = _failure(_alone(error)).text
+    connection.setblocking(True)
+    connection.sendall(frames.ENDED + why.encode()[:1024])
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The one error of a group of one: the nursery wraps what the plugin raised."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    main()

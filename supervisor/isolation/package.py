@@ -1,0 +1,254 @@
+"""What the supervisor holds of an isolated package: plugin objects that keep the contract and hand each call to the process."""
+
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from supervisor.errors import PluginFailed
+from supervisor.hookspecs import DevicePlugin, LookAgain
+from supervisor.host import Host
+from supervisor.isolation import answers, frames
+from supervisor.isolation.process import Process
+from supervisor.model import ContainerEdits, Device
+from supervisor.plugins import Made, Refusal
+
+MOST_UNREAPED = 3
+"""Killed processes of one package that may hang in the kernel (in a driver that does not return) before no new one is started."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How long a process may take for each call, in seconds, and how much memory it may have, in bytes.
+
+    A call that takes longer is answered by killing the process. Advice is only given up by its asker long before.
+    """
+
+    load: float = 30.0
+    look: float = 30.0
+    allocate: float = 10.0
+    pre_start: float = 30.0
+    preferred_allocation: float = 10.0
+    memory: int = 1 << 30
+
+
+class IsolatedPackage:
+    """A package in a process that is started for a look, killed when it is late, and started again for the next look.
+
+    How soon that look comes is the caller's matter. All methods may be called from any thread; ``load`` and what is asked of
+    plugins block.
+    """
+
+    def __init__(self, name: str, section: Mapping[str, Any] | None, host: Host, limits: Limits | None = None) -> None:
+        self.name = name
+        self.limits = limits or Limits()
+        self._start = frames.Start(name, None if section is None else dict(section), host, self.limits.memory)
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        self._killed: list[Process] = []
+        self._closed = False
+
+    def load(self) -> Made:
+        """The plugins of the package, and what is wrong with those that are left out.
+
+        Raises ``PluginRefused`` when the package breaks the contract, ``PluginFailed`` when its process does not come up.
+        """
+        started = self.running_for_look(time.monotonic() + self.limits.load).started
+        plugins = tuple(_proxy(self, info) for info in started.plugins)
+        return Made(plugins, tuple(Refusal(name, reason) for name, reason in started.refused))
+
+    def close(self) -> None:
+        """Kill the process for good. Waits for nothing."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill("its package was retired")
+
+    @property
+    def pid(self) -> int | None:
+        """The process now, if there is one."""
+        process = self._process
+        return process.pid if process is not None and process.usable else None
+
+    @property
+    def unreaped(self) -> int:
+        """Killed processes that the kernel has not let go yet."""
+        return sum(not process.ended for process in self._killed)
+
+    def running(self) -> Process:
+        """The process. Raises ``PluginFailed`` when there is none: only a look starts one."""
+        process = self._process
+        if process is None:
+            raise PluginFailed("its process is not running; the next look starts one")
+        if not process.usable:
+            raise PluginFailed(process.fate())
+        return process
+
+    def running_for_look(self, deadline: float) -> Process:
+        """The process, started if need be. Raises as ``load`` does."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise PluginFailed("its process did not come up in time")
+        try:
+            if self._process is None or not self._process.usable:
+                self._process = self._successor(min(deadline, time.monotonic() + self.limits.load))
+            return self._process
+        finally:
+            self._lock.release()
+
+    def _successor(self, deadline: float) -> Process:
+        if self._process is not None:
+            self._killed = [process for process in (*self._killed, self._process) if not process.wait(0.1)]
+            self._process = None
+        if self._closed:
+            raise PluginFailed("its package was retired")
+        if len(self._killed) >= MOST_UNREAPED:
+            raise PluginFailed(
+                f"{len(self._killed)} killed processes of it hang in the kernel; no other is started before one ends"
+            )
+        process = Process(self._start, deadline)
+        if self._closed:
+            process.kill("its package was retired")
+        return process
+
+
+class _Proxy:
+    """A plugin of the package, seen from outside. Its class has exactly the capabilities that the plugin has."""
+
+    def __init__(self, package: IsolatedPackage, info: frames.PluginInfo) -> None:
+        self.name = info.name
+        self.udev_subsystems: Sequence[str] = info.subsystems
+        self._capabilities = info.capabilities
+        self._package = package
+        self._process: Process | None = None
+        self._looks: socket.socket | None = None
+        self._seen = frames.Seen({}, info.subsystems, {}, ())
+
+    def discover(self) -> Mapping[str, Sequence[Device]]:
+        """The plugin's look; devices, and the whole, that are as before are the same objects as before."""
+        deadline = time.monotonic() + self._package.limits.look
+        reply = self._ask_looking(self._package.running_for_look(deadline), frames.Discover(self.name), deadline)
+        if isinstance(reply, frames.Answer):
+            self._seen = answers.seen(reply.value, self._seen.resources)
+            self.udev_subsystems = self._seen.subsystems
+        resources: Mapping[str, Sequence[Device]] = self._seen.resources
+        return resources
+
+    def _ask_looking(self, process: Process, request: frames.Request, deadline: float) -> frames.Answer | frames.Unchanged:
+        """Ask over the one connection, and so in the one thread of the other side, that is kept for looks."""
+        if process is not self._process or self._looks is None:
+            self._check(process)
+            if self._looks is not None:
+                self._looks.close()
+            self._process, self._looks = process, process.connect()
+        return process.ask(self._looks, request, deadline)
+
+    def _check(self, process: Process) -> None:
+        now = {info.name: info.capabilities for info in process.started.plugins}
+        if now.get(self.name) != self._capabilities:
+            raise PluginFailed("after a new start its package offers other plugins; restart the supervisor")
+
+    def _ask(self, request: frames.Request, seconds: float) -> msgspec.Raw:
+        process = self._package.running()
+        with process.connection() as connection:
+            return _value(process.ask(connection, request, time.monotonic() + seconds))
+
+
+class _Watches(_Proxy):
+    async def watch(self, look_again: LookAgain) -> None:
+        """The plugin's own events. Raises ``PluginFailed`` when they or the process end; none is started for them."""
+        import trio  # not at the top: the process of a package imports this module's package
+
+        with self._package.running().connect() as connection:
+            frames.send(connection, frames.Watch(self.name), time.monotonic() + 1.0)
+            connection.settimeout(0)
+            text = b""
+            while frames.ENDED not in text:
+                await trio.lowlevel.wait_readable(connection)
+                text = _received(connection)
+                if frames.LOOK_AGAIN in text.partition(frames.ENDED)[0]:
+                    look_again()
+        if why := text.partition(frames.ENDED)[2].decode(errors="replace"):
+            raise PluginFailed(why)
+
+
+class _Allocates(_Proxy):
+    def allocate(self, resource: str, devices: Sequence[Device], edits: ContainerEdits) -> ContainerEdits:
+        """As the plugin does it; what it returned is not checked here."""
+        request = frames.Allocate(self.name, resource, tuple(devices), edits)
+        answer: ContainerEdits = answers.struct(self._ask(request, self._package.limits.allocate), ContainerEdits)
+        return answer
+
+
+class _Prefers(_Proxy):
+    def preferred_allocation(
+        self, resource: str, available: Sequence[str], must_include: Sequence[str], size: int
+    ) -> Sequence[str]:
+        """As the plugin advises; what it returned is not checked here."""
+        request = frames.PreferredAllocation(self.name, resource, tuple(available), tuple(must_include), size)
+        answer: Sequence[str] = answers.decoded(self._ask(request, self._package.limits.preferred_allocation), Any)
+        return answer
+
+
+class _PreStarts(_Proxy):
+    def pre_start_required(self, resource: str) -> bool:
+        """As the plugin said after its last look. Raises ``PluginFailed`` when that question had failed."""
+        answer = self._seen.pre_start_required.get(resource, False)
+        if isinstance(answer, str):
+            raise PluginFailed(answer)
+        return answer
+
+    def pre_start(self, resource: str, devices: Sequence[Device]) -> None:
+        """As the plugin does it."""
+        self._ask(frames.PreStart(self.name, resource, tuple(devices)), self._package.limits.pre_start)
+
+
+class _Notices(_Proxy):
+    def notices(self) -> Sequence[str]:
+        """As the plugin said after its last look. Raises ``PluginFailed`` when that question had failed."""
+        if isinstance(self._seen.notices, str):
+            raise PluginFailed(self._seen.notices)
+        return self._seen.notices
+
+
+class _Explains(_Proxy):
+    def explain(self, text: str) -> Sequence[str]:
+        """As the plugin explains, in its looking thread."""
+        printable = text.encode(errors="replace").decode()  # an argument of a command line may be no text
+        deadline = time.monotonic() + self._package.limits.look
+        reply = self._ask_looking(self._package.running(), frames.Explain(self.name, printable), deadline)
+        return answers.decoded(_value(reply), tuple[str, ...])  # type: ignore[no-any-return]  # it is what was asked for
+
+
+_CAPABILITIES = {
+    "watch": _Watches,
+    "allocate": _Allocates,
+    "preferred_allocation": _Prefers,
+    "pre_start": _PreStarts,
+    "notices": _Notices,
+    "explain": _Explains,
+}
+
+
+def _proxy(package: IsolatedPackage, info: frames.PluginInfo) -> DevicePlugin:
+    bases = tuple(_CAPABILITIES[name] for name in sorted(info.capabilities)) or (_Proxy,)
+    proxy: DevicePlugin = type("IsolatedPlugin", bases, {})(package, info)
+    return proxy
+
+
+def _value(reply: frames.Answer | frames.Unchanged) -> msgspec.Raw:
+    if isinstance(reply, frames.Unchanged):
+        raise PluginFailed("its process answered nonsense: only a look can be unchanged")
+    return reply.value
+
+
+def _received(connection: socket.socket) -> bytes:
+    try:
+        text = connection.recv(4096)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        raise PluginFailed(f"the connection to its process broke: {error}") from error
+    if not text:
+        raise PluginFailed("its process has ended")
+    return text
