@@ -36,6 +36,8 @@ from supervisor.wakeup import WakeUp
 
 BACKSTOP = 2.0
 """Seconds between looks at the directory when no event asks for one: a mount point or an overflow gives none."""
+PATIENCE = 1.0
+"""Seconds without a kubelet before that is told."""
 PROBE_BURST = 0.05
 PROBE_FAST = 0.0005
 PROBE_SLOWEST = 1.0
@@ -64,7 +66,10 @@ class Registrar:
         self._bound: set[str] = set()
         self._told_bound: set[str] = set()
         self._refused_lists: dict[str, str] = {}
-        self._awaited = ""
+        self.obstacle = ""
+        """Why no kubelet can be reached, or nothing."""
+        self._told_obstacle = ""
+        self._obstructed_since = 0.0
         self._event_at = 0.0
         self._probe_at = 0.0
 
@@ -240,17 +245,18 @@ class Registrar:
                 self._observe(ListRefused(resource, level.list_problem))
 
     def _tell_kubelet(self, obstacle: str) -> None:
-        if obstacle != self._awaited:
-            self._awaited = obstacle
-            if obstacle:
-                self._observe(KubeletAwaited(obstacle))
+        """Say what is waited for, once it has lasted: every restart of a kubelet has a moment without a socket."""
+        now = time.monotonic()
+        if not obstacle or not self.obstacle:
+            self._obstructed_since = now
+        self.obstacle = obstacle
+        if obstacle and obstacle != self._told_obstacle and now - self._obstructed_since >= PATIENCE:
+            self._observe(KubeletAwaited(obstacle))
+            self._told_obstacle = obstacle
+        elif not obstacle:
+            self._told_obstacle = ""
 
     @property
     def connected(self) -> bool:
         """Whether any resource has a stream."""
         return any(state.phase in _CONNECTED for state in self.states.values())
-
-    @property
-    def obstacle(self) -> str:
-        """Why no kubelet can be reached, or nothing."""
-        return self.view.obstacle or self._awaited
