@@ -131,7 +131,8 @@ class Registrar:
         probe: bool | None = None
         probed = False
         if self.view.obstacle:
-            self._tell_kubelet(self.view.obstacle)
+            waiting = any(not level.streams for level in levels.values())
+            self._tell_kubelet(self.view.obstacle if waiting else "")
         for resource, level in levels.items():
             self._tell_list(resource, level)
             result = self._step(resource, level, now, None)
