@@ -1,0 +1,46 @@
+"""How an author tests the gadgets: on a machine made of files, then against a kubelet."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from acme_gadget import RESOURCE, Config, Gadgets
+
+from supervisor.kubelet.simulator import KubeletSimulator
+from supervisor.testing import FakeHost, check_plugin
+
+
+@pytest.fixture
+def machine(fake_host: FakeHost) -> FakeHost:
+    """Two gadgets on one board, and the driver's pipe of events."""
+    for name, serial in (("gadget0", "A-0"), ("gadget1", "A-1")):
+        attributes = {"serial": serial, "status": "ok", "numa_node": "0", "reset": ""}
+        fake_host.add_device("acme", name, attributes, node=name)
+    os.mkfifo(fake_host.path("/dev/acme-events"))
+    return fake_host
+
+
+def test_the_contract(machine: FakeHost) -> None:
+    """The gadgets keep every promise that a plugin makes."""
+    report = check_plugin(Gadgets(Config(reset_at_start=True), machine.host))
+    assert report.problems == (), report
+    assert report.devices == {RESOURCE: 2}
+
+
+def test_a_fault_is_the_devices_reason(machine: FakeHost) -> None:
+    """What the driver says is what the operator reads."""
+    machine.write("/sys/class/acme/gadget0/status", "overheated\n")
+    first, second = Gadgets(Config(), machine.host).discover()[RESOURCE]
+    assert (first.healthy, first.reason) == (False, "the driver reports overheated")
+    assert second.healthy
+
+
+def test_a_pod_gets_its_gadget(machine: FakeHost, kubelet: KubeletSimulator, supervised: Callable[..., object]) -> None:
+    """The whole way: entry point, registration, pod; then a fault and the driver's event."""
+    supervised({"acme-gadget": {}}, machine.host)
+    kubelet.wait_devices(RESOURCE, {"A-0": "Healthy", "A-1": "Healthy"})
+    pod = kubelet.add_pod("first", {RESOURCE: 2})
+    assert pod.admitted, pod.message
+    machine.write("/sys/class/acme/gadget0/status", "overheated\n")
+    machine.path("/dev/acme-events").write_text("fault")
+    kubelet.wait_devices(RESOURCE, {"A-0": "Unhealthy", "A-1": "Healthy"})
