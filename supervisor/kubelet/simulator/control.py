@@ -146,7 +146,7 @@ def _pods(node: Node) -> dict[str, Callable[..., Awaitable[Any]]]:
         return [node.pod_state(pod).to_json() for pod in node.cluster.pods.values()]
 
     async def sync_loop_blocked_for() -> float:
-        return node.kubelet.sync_loop_blocked_for
+        return node.kubelet.pods.sync_loop_blocked_for
 
     return {
         "add_pod": add_pod,
@@ -160,7 +160,7 @@ def _pods(node: Node) -> dict[str, Callable[..., Awaitable[Any]]]:
 
 def _devices(node: Node) -> dict[str, Callable[..., Awaitable[Any]]]:
     async def node_status() -> dict[str, tuple[int, int]]:
-        return node.node_status()
+        return node.kubelet.node_status()
 
     async def devices(resource: str) -> dict[str, str]:
         manager = node.kubelet.manager

@@ -105,7 +105,7 @@ async def _slow_reader(node: Node, resource: str, seconds: float) -> None:
 
 async def _clock_jump(node: Node, seconds: float = 301.0) -> None:
     node.clock.advance(seconds)
-    node.node_status()
+    node.kubelet.node_status()
 
 
 _STRIKES: dict[Fault, _Strike] = {

@@ -6,10 +6,8 @@ import asyncio
 import os
 import random
 import sys
-import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,10 +15,9 @@ import grpc
 
 from supervisor.kubelet.protos import REGISTRATION_SERVICE
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
-from supervisor.kubelet.simulator.admission import Admission, AllocationError, StartError
 from supervisor.kubelet.simulator.cleanup import clean
 from supervisor.kubelet.simulator.clock import Clock
-from supervisor.kubelet.simulator.cluster import Cluster, Pod
+from supervisor.kubelet.simulator.cluster import Cluster
 from supervisor.kubelet.simulator.eras import Era, RegisterStyle
 from supervisor.kubelet.simulator.errors import KubeletDownError, KubeletStartError
 from supervisor.kubelet.simulator.events import EventKind
@@ -29,12 +26,14 @@ from supervisor.kubelet.simulator.listener import Listener
 from supervisor.kubelet.simulator.manager import DeviceManager
 from supervisor.kubelet.simulator.plugin_client import DialError, Emit, PluginClient
 from supervisor.kubelet.simulator.pod_resources import PodResources
-from supervisor.kubelet.simulator.pods import ContainerSpec, Phase
+from supervisor.kubelet.simulator.pod_workers import PodWorkers
 from supervisor.kubelet.simulator.registration import RegisterError, Surroundings, registration, validate
 from supervisor.kubelet.simulator.settings import Paths, StartOptions
 
 _Result = TypeVar("_Result")
 
+STATUS_SECONDS = 10.0
+"""The node status is computed and published this often, in kubelet seconds."""
 DEPRECATION_NAME = "DEPRECATION"
 NOBODY_WAITS = "the caller has stopped waiting"
 
@@ -63,13 +62,10 @@ class Kubelet:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clients: list[PluginClient] = []
         self._listeners: list[Listener] = []
-        self._sync_loop = asyncio.Lock()
-        self._sync_since: float | None = None
-        self._pods_arrived = asyncio.Event()
         self.ended = False
         paths, era, clock = habitat.paths, habitat.era, habitat.clock
         self.manager = DeviceManager(paths.device_plugins, era, clock, emit, habitat.cluster.active, habitat.checkpoints)
-        self.admission = Admission(self.manager, habitat.chance)
+        self.pods = PodWorkers(self.manager, habitat.cluster, habitat.chance)
         self.registration = registration(
             Surroundings(paths.device_plugins, era, clock, emit, self.manager, self._reach, self._spawn, self._clients)
         )
@@ -91,7 +87,8 @@ class Kubelet:
             raise KubeletStartError(str(error)) from error
         if self.habitat.era.deprecation_file:
             (paths.device_plugins / DEPRECATION_NAME).touch()
-        self._spawn(self._receive_pods(options.sources_delay))
+        self._spawn(self.pods.receive(options.sources_delay))
+        self._spawn(self._publish_status())
 
     async def _clean(self, pause: float) -> None:
         failures = await clean(self.habitat.paths.device_plugins, self.habitat.era, self.habitat.chance, pause)
@@ -219,82 +216,15 @@ class Kubelet:
             resource, endpoint = request.resource_name, request.endpoint
             self.emit(EventKind.CONNECT_FAILED, resource=resource, endpoint=endpoint, error=str(error))
 
-    @property
-    def sync_loop_blocked_for(self) -> float:
-        """Real seconds for which the present admission has blocked all pods of the node; 0 when none is."""
-        return 0.0 if self._sync_since is None else time.monotonic() - self._sync_since
+    def node_status(self) -> dict[str, tuple[int, int]]:
+        """Compute resource → (allocatable, capacity) now; keys that were ever published stay, at 0."""
+        status, cluster = self.manager.node_status(), self.habitat.cluster
+        if not status.keys() <= cluster.node_resources:
+            cluster.node_resources |= status.keys()
+            cluster.save()
+        return {resource: status.get(resource, (0, 0)) for resource in sorted(cluster.node_resources)}
 
-    @asynccontextmanager
-    async def _in_sync_loop(self) -> AsyncIterator[None]:
-        async with self._sync_loop:
-            self._sync_since = time.monotonic()
-            try:
-                yield
-            finally:
-                self._sync_since = None
-
-    async def _receive_pods(self, delay: float) -> None:
-        """Learn of the pods that were there before this life, and admit each again."""
-        known = [pod for pod in self.habitat.cluster.pods.values() if pod.phase is not Phase.FAILED]
-        await self.habitat.clock.sleep(delay)
-        for pod in known:
-            if pod.uid in self.habitat.cluster.active():
-                await self._admit(pod)
-        self.manager.sources_ready = True
-        self._pods_arrived.set()
-        self.emit(EventKind.PODS_ARRIVED, pods=len(known))
-        for pod in known:
-            if pod.phase is not Phase.FAILED:
-                await self.start_pod(pod)
-
-    async def add_pod(self, pod: Pod, *, start: bool) -> None:
-        """Admit a new pod, once the kubelet knows its pods at all, and start its containers."""
-        await self._pods_arrived.wait()
-        await self._admit(pod)
-        if start and pod.phase is not Phase.FAILED:
-            await self.start_pod(pod)
-
-    async def _admit(self, pod: Pod) -> None:
-        started = time.perf_counter()
-        async with self._in_sync_loop():
-            try:
-                await self.admission.admit(pod)
-            except AllocationError as error:
-                message = f"{self.habitat.era.admission_prefix}{error}, which is unexpected"
-                pod.fail("UnexpectedAdmissionError", message)
-                self.emit(EventKind.POD_FAILED, pod=pod.spec.name, reason=pod.reason, message=message)
-            else:
-                seconds = time.perf_counter() - started
-                self.emit(EventKind.POD_ADMITTED, pod=pod.spec.name, seconds=seconds)
-        self.habitat.cluster.save()
-
-    async def start_pod(self, pod: Pod) -> None:
-        """Run the init containers to their end, unless the pod runs already, then start what does not run."""
-        if not pod.running:
-            for spec in pod.spec.init_containers:
-                if not await self.start_container(pod, spec):
-                    return
-                if not spec.restartable:
-                    pod.running.discard(spec.name)
-        for spec in pod.spec.containers:
-            if spec.name not in pod.running:
-                await self.start_container(pod, spec)
-
-    async def start_container(self, pod: Pod, spec: ContainerSpec) -> bool:
-        """Start a container, or leave it waiting with the kubelet's reason; say whether it runs."""
-        pod.running.discard(spec.name)
-        try:
-            pod.options[spec.name] = await self.admission.run_options(pod, spec)
-        except StartError as error:
-            pod.waiting[spec.name] = ("CreateContainerConfigError", str(error))
-            reason, message = pod.waiting[spec.name]
-            self.emit(EventKind.CONTAINER_WAITING, pod=pod.spec.name, container=spec.name, reason=reason, message=message)
-        else:
-            pod.waiting.pop(spec.name, None)
-            pod.running.add(spec.name)
-            pod.starts[spec.name] = pod.starts.get(spec.name, 0) + 1
-            self.emit(EventKind.CONTAINER_STARTED, pod=pod.spec.name, container=spec.name)
-        runs = all(container.name in pod.running for container in pod.spec.containers)
-        pod.phase = Phase.RUNNING if runs else Phase.PENDING
-        self.habitat.cluster.save()
-        return spec.name in pod.running
+    async def _publish_status(self) -> None:
+        while True:
+            self.node_status()
+            await self.habitat.clock.sleep(STATUS_SECONDS)

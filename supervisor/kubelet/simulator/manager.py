@@ -141,8 +141,8 @@ class DeviceManager:
         """Say whether the kubelet takes a limit for a device plugin's."""
         return resource in self.healthy or bool(self.in_use.get(resource))
 
-    def node_status(self) -> tuple[dict[str, tuple[int, int]], set[str]]:
-        """Return resource → (allocatable, capacity), and the resources whose grace period ended just now."""
+    def node_status(self) -> dict[str, tuple[int, int]]:
+        """Return resource → (allocatable, capacity); resources whose grace period is over are dropped first."""
         dropped = {resource for resource in self.healthy.keys() | self.unhealthy.keys() if self._expired(resource)}
         for resource in dropped:
             for known in (self.healthy, self.unhealthy, self.endpoints):
@@ -154,7 +154,7 @@ class DeviceManager:
         for resource in self.healthy.keys() | self.unhealthy.keys():
             allocatable = len(self.healthy.get(resource, ()))
             status[resource] = (allocatable, allocatable + len(self.unhealthy.get(resource, ())))
-        return status, dropped
+        return status
 
     def _expired(self, resource: str) -> bool:
         endpoint = self.endpoints.get(resource)

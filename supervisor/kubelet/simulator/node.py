@@ -145,7 +145,7 @@ class Node:
             raise NotFoundError(f"a pod {spec.namespace}/{spec.name} exists already")
         pod = self.cluster.create(spec)
         try:
-            await kubelet.run(kubelet.add_pod(pod, start=start))
+            await kubelet.run(kubelet.pods.add(pod, start=start))
         except KubeletDownError:
             self.cluster.pods.pop(pod.uid, None)
             raise
@@ -157,7 +157,7 @@ class Node:
         spec = pod.spec.container(container)
         if spec is None:
             raise NotFoundError(f"pod {name} has no container {container}")
-        await kubelet.run(kubelet.start_container(pod, spec))
+        await kubelet.run(kubelet.pods.start_container(pod, spec))
         return self.pod_state(pod)
 
     async def delete_pod(self, namespace: str, name: str) -> None:
@@ -184,14 +184,6 @@ class Node:
         return pod.state(held)
 
     # -- devices --------------------------------------------------------------------------------------------------
-
-    def node_status(self) -> dict[str, tuple[int, int]]:
-        """Compute resource → (allocatable, capacity) now; keys that were ever there stay, at 0."""
-        status, _ = self.kubelet.manager.node_status()
-        if not status.keys() <= self.cluster.node_resources:
-            self.cluster.node_resources |= status.keys()
-            self.cluster.save()
-        return {resource: status.get(resource, (0, 0)) for resource in sorted(self.cluster.node_resources)}
 
     def client(self, resource: str) -> PluginClient:
         """Return the connection that Allocate would use; raises :class:`NotFoundError`."""

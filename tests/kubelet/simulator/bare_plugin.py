@@ -59,11 +59,11 @@ class BarePlugin:
         self.script = script or Script()
         self.endpoint = f"bare-{next(_numbers)}.sock"
         self.requests: list[tuple[str, Any]] = []
-        self.authorities: list[str] = []
         self.deadlines: list[tuple[str, float | None]] = []
         self._list = pb.ListAndWatchResponse(devices=listed)
         self._changed = asyncio.Event()
         self._open_streams = 0
+        self._noted = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bare-plugin")
         self._server: grpc.aio.Server | None = None
@@ -147,8 +147,15 @@ class BarePlugin:
             self._server = None
 
     async def _register(self, timeout: float, changes: Mapping[str, Any]) -> None:
-        fields = {"version": "v1beta1", "endpoint": self.endpoint, "resource_name": self.resource, **changes}
-        request = pb.RegisterRequest(options=self.script.options, **fields)
+        request = pb.RegisterRequest(
+            **{
+                "version": "v1beta1",
+                "endpoint": self.endpoint,
+                "resource_name": self.resource,
+                "options": self.script.options,
+                **changes,
+            }
+        )
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"unix:{self.directory}/kubelet.sock", options=options) as channel:
             call: Any = channel.unary_unary("/v1beta1.Registration/Register")
@@ -160,8 +167,10 @@ class BarePlugin:
         self._changed = asyncio.Event()
 
     def _note(self, method: str, request: Any, context: Context) -> None:
-        self.requests.append((method, request))
-        self.deadlines.append((method, context.time_remaining()))
+        with self._noted:
+            self.requests.append((method, request))
+            self.deadlines.append((method, context.time_remaining()))
+            self._noted.notify_all()
 
     async def _options(self, request: pb.Empty, context: Context) -> pb.DevicePluginOptions:
         self._note("GetDevicePluginOptions", request, context)
@@ -170,7 +179,7 @@ class BarePlugin:
 
     async def _watch(self, request: pb.Empty, context: Context) -> AsyncIterator[pb.ListAndWatchResponse]:
         self._note("ListAndWatch", request, context)
-        self._open_streams += 1
+        self._count_streams(1)
         try:
             while True:
                 changed = self._changed
@@ -179,7 +188,7 @@ class BarePlugin:
                 await _raise(context, self.script.list_error)
                 await changed.wait()
         finally:
-            self._open_streams -= 1
+            self._count_streams(-1)
 
     async def _preferred(self, request: pb.PreferredAllocationRequest, context: Context) -> pb.PreferredAllocationResponse:
         self._note("GetPreferredAllocation", request, context)
@@ -203,6 +212,21 @@ class BarePlugin:
         self._note("PreStartContainer", request, context)
         await _raise(context, self.script.pre_start_error)
         return pb.PreStartContainerResponse()
+
+    def wait_called(self, method: str, times: int = 1) -> None:
+        """Wait until the kubelet has called a method so many times."""
+        with self._noted:
+            assert self._noted.wait_for(lambda: len(self.called(method)) >= times, 10), f"no {method}"
+
+    def _count_streams(self, change: int) -> None:
+        with self._noted:
+            self._open_streams += change
+            self._noted.notify_all()
+
+    def wait_streams(self, count: int) -> None:
+        """Wait until so many ListAndWatch calls are open."""
+        with self._noted:
+            assert self._noted.wait_for(lambda: self._open_streams == count, 10), self._open_streams
 
     def called(self, method: str) -> list[Any]:
         """Return the requests of one method."""
