@@ -14,6 +14,7 @@ from supervisor.status import (
     KubeletStatus,
     Liveness,
     Notice,
+    NoticeOrigin,
     Phase,
     PluginState,
     PluginStatus,
@@ -92,18 +93,18 @@ def test_what_blocks_no_rollout_is_named_all_the_same() -> None:
     plugins = (
         PluginStatus("gpu", "gpu-package", state=PluginState.FAILING, reason="no driver"),
         PluginStatus("odd", "odd-package", state=PluginState.REJECTED, reason="it does not import"),
-        PluginStatus("nic", "nic-package", state=PluginState.UP, notices=(Notice("nic0", "no id", 0.0),)),
+        PluginStatus("nic", "nic-package", state=PluginState.UP, notices=(Notice(NoticeOrigin.LOOK, "nic0", "no id", 0.0),)),
         PluginStatus("fpga", "fpga-package", state=PluginState.STUCK),
     )
     config = ConfigStatus(2, ("config.yaml:3:1: unknown key",), ("http",))
     connected = _resource(Phase.CONNECTED, list_problem="5 MiB")
-    status = _owner(connected, plugins=plugins, config=config, notices=(Notice("udev", "silent", 0.0),))
+    status = _owner(connected, plugins=plugins, config=config, notices=(Notice(NoticeOrigin.UDEV, "", "silent", 0.0),))
     is_ready, reasons = ready(status, 1000.0)
     assert is_ready
     assert reasons == (
         "plugin gpu is failing: no driver",
         "plugin odd is rejected: it does not import",
-        "plugin nic, nic0: no id",
+        "plugin nic: nic0: no id",
         "plugin fpga is stuck",
         "resource vendor.example/gpu keeps an older list: 5 MiB",
         "configuration not applied: config.yaml:3:1: unknown key",

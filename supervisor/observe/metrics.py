@@ -69,7 +69,9 @@ class Metrics:
         rpcs: Callable[[], Iterable[RpcCounts]] = tuple,
         inventories: Callable[[], Iterable[Inventory]] = tuple,
     ) -> None:
-        self._take = lambda: Taken(status(), tuple(rpcs()), tuple(inventories()))
+        self._status = status
+        self._rpcs = rpcs
+        self._inventories = inventories
         # Each counter and histogram would bring a second series with the time of its birth, which nobody asks for.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
         registry = self._registry = CollectorRegistry()
@@ -114,7 +116,7 @@ class Metrics:
 
     def take(self) -> Taken:
         """The values of this moment. For the supervising thread."""
-        return self._take()
+        return Taken(self._status(), tuple(self._rpcs()), tuple(self._inventories()))
 
     def render(self, taken: Taken, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, as OpenMetrics where the ``Accept`` header wants it. For any thread.
@@ -140,13 +142,13 @@ def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) ->
 
 
 def _wants_openmetrics(accept: str) -> bool:
-    """Whether a version 1 of OpenMetrics is among what is accepted. Prometheus puts it first."""
-    for entry in accept.split(","):
-        media, *parameters = (part.strip().lower() for part in entry.split(";"))
-        if media == OPENMETRICS:
-            given = dict(parameter.partition("=")[::2] for parameter in parameters)
-            return given.get("version", "1").startswith("1") and given.get("q") not in {"0", "0.0"}
-    return False
+    """Whether a version 1 of OpenMetrics is among what is accepted. Prometheus asks for text too, but likes it less."""
+    return any(_is_openmetrics(*(part.strip().lower() for part in entry.split(";"))) for entry in accept.split(","))
+
+
+def _is_openmetrics(media: str, *parameters: str) -> bool:
+    given = dict(parameter.partition("=")[::2] for parameter in parameters)
+    return media == OPENMETRICS and given.get("version", "1").startswith("1") and given.get("q") not in {"0", "0.0"}
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

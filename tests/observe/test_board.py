@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import events
-from supervisor.model import Health
 from supervisor.observe.board import MOST_NOTICES, StatusBoard
-from supervisor.status import Phase, PluginState, PluginStatus, ResourceStatus, Status, ready
+from supervisor.status import NoticeOrigin, Phase, PluginState, PluginStatus, ResourceStatus, Status, ready
 
 GPU = "vendor.example/gpu"
 LOADED = events.PluginLoaded("gpu", "gpu-package", "1.0")
@@ -135,7 +134,7 @@ def test_a_resource_that_changes_its_plugin_keeps_its_stream(board: StatusBoard)
     """The new owner is named, the old one's retirement takes nothing, and its notice about the quarrel goes."""
     _tell(board, LOADED, events.PluginLoaded("other", "other-package", "1.0"), OFFERED, events.Registered(GPU, 0.1))
     quarrel = _tell(board, events.ResourceContended(GPU, "gpu", "other"))
-    assert [notice.text for notice in quarrel.plugins[1].notices] == ["not offered by it: gpu has it"]
+    assert [notice.text for notice in quarrel.plugins[1].notices] == ["plugin gpu has it"]
     settled = _tell(board, events.ResourceOffered("other", GPU), events.ResourceRetired("gpu", GPU))
     assert (_resource(settled).plugin, _resource(settled).connected) == ("other", True)
     assert settled.plugins[1].notices == ()
@@ -156,31 +155,41 @@ def test_tombstones_are_counted(board: StatusBoard) -> None:
 
 
 def test_an_absent_kubelet_is_dated_by_its_first_sign(board: StatusBoard, clock: Clock) -> None:
-    """Later signs tell it better but do not make it younger; a new socket ends it."""
+    """Later signs tell it better but do not make it younger; a new socket or an answer ends it."""
     _tell(board, AWAITED)
     clock.now = 200.0
     kubelet = _tell(board, events.KubeletAwaited("nobody listens")).kubelet
     assert (kubelet.connected, kubelet.reason, kubelet.since) == (False, "nobody listens", 100.0)
-    assert _tell(board, events.KubeletRestarted()).kubelet.reason == ""
+    for found in (events.KubeletRestarted(), events.KubeletFound()):
+        assert _tell(board, AWAITED).kubelet.reason
+        assert _tell(board, found).kubelet.reason == ""
 
 
-def test_quarantined_devices_are_noticed_until_they_are_listed(board: StatusBoard, clock: Clock) -> None:
-    """Said twice it keeps its first date; a device that is listed is quarantined no more."""
+def test_what_a_look_says_replaces_what_the_last_one_said(board: StatusBoard) -> None:
+    """Notices and quarantined devices are told anew whenever they change, and nothing of the old ones stays."""
     odd = events.DeviceQuarantined("gpu", GPU, "g0", "its id has a space")
-    (notice,) = _plugin(_tell(board, LOADED, odd)).notices
-    assert (notice.about, notice.text) == (f"{GPU} g0", "not offered: its id has a space")
-    clock.now = 200.0
-    assert _plugin(_tell(board, odd)).notices == (notice,)
-    listed = events.DeviceChanged("gpu", GPU, "g0", Health.HEALTHY, "")
-    assert _plugin(_tell(board, listed)).notices == ()
+    _tell(board, LOADED, events.PluginNoticed("gpu", ("no driver",)), odd, odd)
+    assert [str(notice) for notice in _plugin(board.current).notices] == [
+        "no driver",
+        f"{GPU} g0: not offered: its id has a space",
+    ]
+    assert _plugin(_tell(board, events.PluginNoticed("gpu", ()))).notices == ()
+
+
+def test_a_look_takes_no_other_notice_away(board: StatusBoard) -> None:
+    """A quarrel about a resource and a failed event source are not the look's to end."""
+    _tell(board, LOADED, events.ResourceContended(GPU, "nic", "gpu"), events.WatchFailed("gpu", "gone", 1.0))
+    before = _plugin(board.current).notices
+    assert len(before) == 2
+    assert _plugin(_tell(board, events.PluginNoticed("gpu", ()))).notices == before
 
 
 def test_notices_are_bounded(board: StatusBoard) -> None:
-    """Of a thousand quarantined devices the newest few are kept."""
+    """A thousand quarantined devices leave room for what comes from elsewhere."""
     quarantined = [events.DeviceQuarantined("gpu", GPU, f"g{n}", "bad") for n in range(1000)]
-    notices = _plugin(_tell(board, LOADED, *quarantined)).notices
-    assert len(notices) == MOST_NOTICES
-    assert notices[-1].about == f"{GPU} g999"
+    notices = _plugin(_tell(board, LOADED, *quarantined, events.WatchFailed("gpu", "gone", 1.0))).notices
+    assert len(notices) == MOST_NOTICES + 1
+    assert notices[-1].origin is NoticeOrigin.WATCH
 
 
 def test_a_failed_event_source_is_noticed(board: StatusBoard) -> None:
@@ -188,7 +197,7 @@ def test_a_failed_event_source_is_noticed(board: StatusBoard) -> None:
     _tell(board, LOADED, events.LookFinished("gpu", 0.1, 1))
     plugin = _plugin(_tell(board, events.WatchFailed("gpu", "OSError: gone", 8.0)))
     assert plugin.state is PluginState.UP
-    assert plugin.notices[0].text == "it ended and was started again: OSError: gone"
+    assert plugin.notices[0].text == "its event source ended: OSError: gone"
 
 
 def test_an_impaired_udev_is_noticed_until_events_come(board: StatusBoard) -> None:

@@ -1,0 +1,228 @@
+"""The metrics say what the events and the counts say, in a form that Prometheus reads."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from supervisor import events
+from supervisor.inventory import Inventory
+from supervisor.levels import ALLOCATION_BOUNDS, Counts
+from supervisor.model import Device, Health
+from supervisor.observe import metrics as module
+from supervisor.observe.board import StatusBoard
+from supervisor.observe.metrics import MOST_DEVICES, MOST_SUBSYSTEMS, Metrics, RpcCounts
+
+GPU = "vendor.example/gpu"
+NONE = Counts({"ok": 0, "refused": 0}, (0,) * (len(ALLOCATION_BOUNDS) + 1), 0.0, {"answered": 0})
+
+
+class Watched:
+    """Metrics beside the board they read, told the same events."""
+
+    def __init__(self) -> None:
+        self.rpcs: tuple[RpcCounts, ...] = ()
+        self.inventories: tuple[Inventory, ...] = ()
+        board = StatusBoard(lambda: 0.0)
+        self.metrics = Metrics(lambda: board.current, lambda: self.rpcs, lambda: self.inventories)
+        self._observers: tuple[Callable[[events.Event], None], ...] = (board, self.metrics)
+
+    def tell(self, *happened: events.Event) -> None:
+        for event in happened:
+            for observe in self._observers:
+                observe(event)
+
+    def page(self, accept: str = "") -> tuple[bytes, str]:
+        return self.metrics.render(self.metrics.take(), accept)
+
+    def families(self) -> Iterable[Metric]:
+        body, _ = self.page()
+        return parse_text(body.decode())
+
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """Label values, in the order of the labels' names, to value, of the samples of that name."""
+        found = (sample for family in self.families() for sample in family.samples)
+        return {
+            tuple(value for _, value in sorted(sample.labels.items())): sample.value
+            for sample in found
+            if sample.name == f"device_plugin_{name}"
+        }
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+def test_every_family_of_the_core_is_there_from_the_start(watched: Watched) -> None:
+    """A dashboard finds all names, and what has no labels is at zero."""
+    names = {family.name for family in watched.families()}
+    assert {f"device_plugin_{name}" for name in (
+        "devices", "device_health", "allocations", "allocation_seconds", "registrations", "connected", "active",
+        "kubelet_restarts", "discovery_seconds", "plugin_up", "plugin_restarts", "plugin_info", "config_generation",
+        "config_errors", "uevents",
+    )} <= names  # fmt: skip
+    for name in ("active", "kubelet_restarts_total", "config_generation", "config_errors_total"):
+        assert watched.samples(name) == {(): 0.0}
+
+
+def test_the_process_tells_of_itself(watched: Watched) -> None:
+    """Memory, descriptors and processor time come with it."""
+    names = {family.name for family in watched.families()}
+    assert {"process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds", "python_gc_collections"} <= names
+
+
+def test_known_label_sets_start_at_zero(watched: Watched) -> None:
+    """A plugin, a resource and its outcomes are there before anything happened to them."""
+    watched.rpcs = (RpcCounts(GPU, 0, NONE),)
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"), events.ResourceOffered("gpu", GPU))
+    assert watched.samples("plugin_up") == {("gpu",): 0}
+    assert watched.samples("plugin_restarts_total") == {("gpu",): 0}
+    assert watched.samples("discovery_seconds_count") == {("gpu",): 0}
+    assert watched.samples("plugin_info") == {("gpu-package", "gpu", "1.0"): 1}
+    assert watched.samples("devices") == {("Healthy", GPU): 0, ("Unhealthy", GPU): 0}
+    assert watched.samples("connected") == {(GPU,): 0}
+    assert watched.samples("allocations_total") == {("ok", GPU): 0, ("refused", GPU): 0}
+    assert watched.samples("registrations_total") == {("answered", GPU): 0}
+    assert watched.samples("allocation_seconds_count") == {(GPU,): 0}
+
+
+def test_events_are_counted(watched: Watched) -> None:
+    """Each counter counts its own events."""
+    watched.tell(
+        events.PluginLoaded("gpu", "gpu-package", "1.0"),
+        events.LookFinished("gpu", 0.004, 8),
+        events.LookFailed("gpu", "no driver", 1, 1.0),
+        events.WatchFailed("gpu", "gone", 1.0),
+        events.KubeletRestarted(),
+        events.ConfigApplied(3, ()),
+        events.ConfigRejected(("bad",)),
+        events.OwnershipChanged(active=True, reason="free"),
+        events.UeventReceived("usb", "add"),
+    )
+    assert watched.samples("discovery_seconds_sum") == {("gpu",): 0.004}
+    assert watched.samples("discovery_seconds_bucket")["0.0025", "gpu"] == 0
+    assert watched.samples("discovery_seconds_bucket")["0.005", "gpu"] == 1
+    assert watched.samples("plugin_restarts_total") == {("gpu",): 2}
+    assert watched.samples("plugin_up") == {("gpu",): 0}
+    assert watched.samples("kubelet_restarts_total") == {(): 1}
+    assert watched.samples("config_generation") == {(): 3}
+    assert watched.samples("config_errors_total") == {(): 1}
+    assert watched.samples("active") == {(): 1}
+    assert watched.samples("uevents_total") == {("add", "usb"): 1}
+
+
+def test_a_retired_plugin_leaves_no_series(watched: Watched) -> None:
+    """Neither counters nor gauges go on telling of what is gone; one that was never loaded harms nobody."""
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"), events.LookFinished("gpu", 0.1, 1))
+    watched.tell(events.PluginRetired("gpu"), events.PluginRetired("never"))
+    for name in ("plugin_up", "plugin_info", "plugin_restarts_total", "discovery_seconds_count"):
+        assert watched.samples(name) == {}
+
+
+def test_a_refused_duplicate_makes_no_second_series(watched: Watched) -> None:
+    """A plugin is up when the one that works is up, whoever else wanted its name."""
+    watched.tell(
+        events.PluginLoaded("gpu", "gpu-package", "1.0"),
+        events.LookFinished("gpu", 0.1, 1),
+        events.PluginRejected("gpu", "rival", "the name is taken"),
+        events.PluginRejected("odd", "odd-package", "it does not import"),
+    )
+    assert watched.samples("plugin_up") == {("gpu",): 1, ("odd",): 0}
+    body, _ = watched.page()
+    assert body.count(b'device_plugin_plugin_up{plugin="gpu"}') == 1
+
+
+def test_calls_are_shown_as_the_wire_thread_counts_them(watched: Watched) -> None:
+    """Outcomes, cumulative buckets, sum and streams."""
+    buckets = (3, 2, *(0,) * (len(ALLOCATION_BOUNDS) - 2), 1)
+    counts = Counts({"ok": 5, "timed_out": 1}, buckets, 10.5, {"answered": 2, "refused": 1})
+    watched.rpcs = (RpcCounts(GPU, 2, counts),)
+    assert watched.samples("connected") == {(GPU,): 1}
+    assert watched.samples("allocations_total") == {("ok", GPU): 5, ("timed_out", GPU): 1}
+    assert watched.samples("registrations_total") == {("answered", GPU): 2, ("refused", GPU): 1}
+    assert watched.samples("allocation_seconds_sum") == {(GPU,): 10.5}
+    assert watched.samples("allocation_seconds_count") == {(GPU,): 6}
+    bucket = watched.samples("allocation_seconds_bucket")
+    assert [bucket[bound, GPU] for bound in ("0.0001", "0.00025", "10.0", "+Inf")] == [3, 5, 5, 6]
+
+
+def test_each_listed_device_has_one_series(watched: Watched) -> None:
+    """Its health and its reason, as the newest list has them."""
+    sick = Device("g1", Health.UNHEALTHY, "XID 79")
+    watched.inventories = (Inventory.of(GPU, (Device("g0"), sick)),)
+    assert watched.samples("device_health") == {("g0", "", GPU): 1, ("g1", "XID 79", GPU): 0}
+
+
+def test_healthy_devices_crowd_out_no_unhealthy_one(watched: Watched) -> None:
+    """However many devices a node has, the series are bounded and a broken device is among them."""
+    many = (*(Device(f"g{number}") for number in range(MOST_DEVICES)), Device("broken", Health.UNHEALTHY, "hot"))
+    watched.inventories = (Inventory.of(GPU, many),)
+    shown = watched.samples("device_health")
+    assert len(shown) == MOST_DEVICES
+    assert shown["broken", "hot", GPU] == 0
+
+
+def test_uevents_have_bounded_labels(watched: Watched) -> None:
+    """Beyond the first subsystems, and for actions that no kernel has, there is one other."""
+    for number in range(MOST_SUBSYSTEMS + 5):
+        watched.tell(events.UeventReceived(f"s{number}", "add"))
+    watched.tell(events.UeventReceived("s0", "made-up"))
+    shown = watched.samples("uevents_total")
+    assert shown["add", "other"] == 5
+    assert shown["other", "s0"] == 1
+    assert len(shown) == MOST_SUBSYSTEMS + 2
+
+
+def test_odd_texts_break_no_page(watched: Watched) -> None:
+    """Undecodable, multi-line and quoted texts are harmless label values."""
+    watched.tell(
+        events.PluginRejected("odd\udcff", 'pack"age\\', "broken"),
+    )
+    watched.inventories = (Inventory.of(GPU, (Device("g0", Health.UNHEALTHY, 'no\nfile "\udcff"'),)),)
+    assert watched.samples("device_health") == {("g0", 'no file "?"', GPU): 0}
+    assert ('pack"age\\', "odd?", "") in watched.samples("plugin_info")
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/plain;version=0.0.4", False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain", True),
+        ("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8; q=0.6, */*;q=0.1", True),
+        ("application/openmetrics-text;version=0.0.1,text/plain", False),
+        ("application/openmetrics-text;version=0.0.1,application/openmetrics-text;version=1.0.0", True),
+        ("application/openmetrics-text;version=1.0.0;q=0", False),
+        ("application/openmetrics-text;version=nonsense", False),
+        (",;=,", False),
+    ],
+)
+def test_openmetrics_is_given_to_who_wants_it(watched: Watched, accept: str, openmetrics: bool) -> None:
+    """The content type tells which of the two it is, and the page is what it says."""
+    watched.rpcs = (RpcCounts(GPU, 1, NONE),)
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"), events.LookFinished("gpu", 0.1, 1))
+    body, content_type = watched.page(accept)
+    assert content_type.startswith("application/openmetrics-text" if openmetrics else "text/plain")
+    assert body.endswith(b"# EOF\n") is openmetrics
+    families = list((parse_openmetrics if openmetrics else parse_text)(body.decode()))
+    assert any(family.name == "device_plugin_connected" for family in families)
+
+
+@given(st.text())
+def test_no_accept_header_is_too_odd(accept: str) -> None:
+    """Anybody may send anything: the judgement is yes or no, never an error."""
+    assert module._wants_openmetrics(accept) in {True, False}
+
+
+def test_nothing_tells_when_a_series_was_born(watched: Watched) -> None:
+    """Birth times would double the counters."""
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"))
+    for accept in ("", "application/openmetrics-text"):
+        assert b"_created" not in watched.page(accept)[0]
