@@ -1,0 +1,350 @@
+"""The HTTP server answers what is asked properly, and bounds what is not. Real sockets throughout."""
+
+import http.client
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+import trio.testing
+
+from supervisor.events import Event, HttpListening, HttpUnavailable
+from supervisor.observe.http import (
+    FIRST_RETRY,
+    LINGER_SECONDS,
+    MOST_CONNECTIONS,
+    REQUEST_SECONDS,
+    Response,
+    parse_listen,
+    serve,
+)
+
+DEADLINE = 30.0
+"""Seconds after which a test that waits has failed."""
+
+
+async def _hello(accept: str) -> Response:
+    return Response(200, f"hello {accept}\n".encode())
+
+
+PAGES: Mapping[str, Callable[[str], Awaitable[Response]]] = {"/hello": _hello}
+
+
+@asynccontextmanager
+async def _serving(pages: Mapping[str, Callable[[str], Awaitable[Response]]] = PAGES) -> AsyncIterator[int]:
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve, "127.0.0.1:0", pages, lambda event: None)
+        assert port is not None
+        yield port
+        nursery.cancel_scope.cancel()
+
+
+async def _said(stream: trio.SocketStream) -> bytes:
+    """All that the server says until it ends the connection."""
+    heard = b""
+    with trio.fail_after(DEADLINE):
+        while data := await stream.receive_some():
+            heard += data
+    return heard
+
+
+async def _raw(port: int, request: bytes) -> bytes:
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        await stream.send_all(request)
+        return await _said(stream)
+
+
+def _fetch(port: int, method: str, path: str, **headers: str) -> tuple[int, Mapping[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+async def _ask(port: int, method: str, path: str, **headers: str) -> tuple[int, Mapping[str, str], bytes]:
+    return await trio.to_thread.run_sync(lambda: _fetch(port, method, path, **headers))
+
+
+async def test_a_page_is_drawn_and_sent() -> None:
+    """GET gives the page with its type and length, and nobody may keep it."""
+    async with _serving() as port:
+        status, headers, body = await _ask(port, "GET", "/hello?x=1", Accept="text/odd")
+    assert (status, body) == (200, b"hello text/odd\n")
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert headers["content-length"] == "15"
+    assert headers["cache-control"] == "no-store"
+    assert headers["date"].endswith(" GMT")
+
+
+async def test_head_gives_the_headers_alone() -> None:
+    """HEAD says how long the body would be, and sends none."""
+    async with _serving() as port:
+        answer = await _raw(port, b"HEAD /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"content-length: 7\r\n" in answer.lower()
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_an_unknown_path_is_told_the_known_ones() -> None:
+    """404 lists what there is."""
+    async with _serving() as port:
+        status, _, body = await _ask(port, "GET", "/metricz")
+    assert (status, body) == (404, b"not found; there is /hello\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "MADE-UP"])
+async def test_nothing_can_be_changed(method: str) -> None:
+    """Any method but GET and HEAD is refused, on every path, with what is allowed."""
+    async with _serving() as port:
+        for path in ("/hello", "/other"):
+            status, headers, _ = await _ask(port, method, path)
+            assert (status, headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_connection_carries_many_requests() -> None:
+    """Keep-alive and pipelining, each request with its own answer."""
+    async with _serving() as port:
+        asked = b"GET /hello HTTP/1.1\r\nHost: x\r\nAccept: %d\r\n\r\n"
+        last = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        answer = await _raw(port, b"".join(asked % number for number in range(5)) + last)
+    assert [number for number in range(5) if b"hello %d\n" % number in answer] == list(range(5))
+    assert answer.count(b"HTTP/1.1 200") == 6
+
+
+async def test_an_old_client_is_served_once() -> None:
+    """HTTP/1.0 gets its answer and the end of the connection."""
+    async with _serving() as port:
+        answer = await _raw(port, b"GET /hello HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"hello \n")
+
+
+@pytest.mark.parametrize("target", [b"http://node:9410/hello?x", b"//hello", b"*", b"http://node", b"/%00\xff"])
+async def test_odd_targets_harm_nobody(target: bytes) -> None:
+    """A target as a proxy sends it finds its page; nonsense finds none or is refused."""
+    async with _serving() as port:
+        answer = await _raw(port, b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+    status = answer.split(b" ")[1]
+    assert status in ({b"200"} if target.startswith(b"http://node:") else {b"400", b"404"})
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\nBad header\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n", b"501"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"431"),
+        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
+        (b"GET /hello HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n", b"431"),
+    ],
+)
+async def test_bad_requests_get_a_clear_status(request_bytes: bytes, status: bytes) -> None:
+    """What is no HTTP, or too much of it, is refused with its own status, which arrives although more was sent."""
+    async with _serving() as port:
+        answer = await _raw(port, request_bytes)
+        assert answer.split(b" ")[:2] == [b"HTTP/1.1", status]
+        assert b"connection: close\r\n" in answer.lower()
+        assert (await _ask(port, "GET", "/hello"))[0] == 200
+
+
+async def test_a_body_is_never_read() -> None:
+    """A request with a body gets its answer, and the connection ends: what follows is no second request."""
+    async with _serving() as port:
+        smuggled = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+        for heading in (b"Content-Length: %d" % len(smuggled), b"Content-Length: 1000000", b"Transfer-Encoding: chunked"):
+            answer = await _raw(port, b"GET /hello HTTP/1.1\r\nHost: x\r\n" + heading + b"\r\n\r\n" + smuggled)
+            assert answer.count(b"HTTP/1.1 ") == 1
+            assert b"connection: close\r\n" in answer.lower()
+
+
+async def test_a_client_that_says_nothing_is_cut(mock_clock: trio.testing.MockClock) -> None:
+    """An idle connection is closed without a word when its time is up."""
+    async with _serving() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(REQUEST_SECONDS)
+        assert await stream.receive_some() == b""
+
+
+async def test_a_request_that_drips_is_cut(mock_clock: trio.testing.MockClock) -> None:
+    """A part of a request is answered with 408 when its time is up, however many drops fell."""
+    async with _serving() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        # One packet: when the first request is answered, the beginning of the second has been seen.
+        await stream.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHo")
+        assert b"200 OK" in await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(REQUEST_SECONDS)
+        heard = await stream.receive_some()
+        assert heard.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_client_that_goes_away_harms_nobody() -> None:
+    """Half a request and a reset, or a request and a reset before the answer: the next client is served."""
+    async with _serving() as port:
+        for sent in (b"GET /hel", b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n", b""):
+            with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as bare:
+                bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close means reset
+                bare.sendall(sent)
+            assert (await _ask(port, "GET", "/hello"))[0] == 200
+
+
+async def test_a_half_closed_client_still_gets_its_answer() -> None:
+    """A client may end its own direction after the request."""
+    async with _serving() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_eof()
+        assert (await _said(stream)).endswith(b"hello \n")
+
+
+async def test_a_page_that_takes_too_long_is_given_up(mock_clock: trio.testing.MockClock) -> None:
+    """The client hears 503 when the time of its request is up."""
+    drawing = trio.Event()
+
+    async def forever(accept: str) -> Response:
+        drawing.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with _serving({"/slow": forever}) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await drawing.wait()
+        mock_clock.jump(REQUEST_SECONDS)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_client_that_does_not_read_is_cut(mock_clock: trio.testing.MockClock) -> None:
+    """A long answer that nobody takes ends with the request's time; the server is free again."""
+    drawn = trio.Event()
+
+    async def long(accept: str) -> Response:
+        drawn.set()
+        return Response(200, b"x" * 50_000_000)
+
+    async with _serving({"/long": long, **PAGES}) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        await drawn.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(REQUEST_SECONDS)
+        mock_clock.jump(LINGER_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        heard = 0
+        with suppress(trio.BrokenResourceError):  # a reset says the same as an end
+            while data := await stream.receive_some():
+                heard += len(data)
+        assert heard < 50_000_000
+
+
+async def test_silent_clients_keep_no_probe_out() -> None:
+    """With hundreds of silent connections a newcomer is served at once, and only so many are kept."""
+    async with _serving() as port:
+        silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(200)]
+        for _ in range(3):
+            assert (await _ask(port, "GET", "/hello"))[0] == 200
+        kept = 0
+        for stream in silent:
+            with trio.move_on_after(0.01) as wait:
+                assert await stream.receive_some() == b""
+            kept += wait.cancelled_caught
+            await stream.aclose()
+        assert 0 < kept <= MOST_CONNECTIONS
+
+
+async def test_when_all_are_being_answered_the_next_is_refused() -> None:
+    """With every place taken by a page that is being drawn, the next client hears 503, and later ones are served."""
+    drawing = 0
+    go_on = trio.Event()
+    all_drawing = trio.Event()
+
+    async def slow(accept: str) -> Response:
+        nonlocal drawing
+        drawing += 1
+        if drawing == MOST_CONNECTIONS:
+            all_drawing.set()
+        await go_on.wait()
+        return Response(200, b"done\n")
+
+    async with _serving({"/slow": slow, **PAGES}) as port:
+        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(MOST_CONNECTIONS)]
+        for stream in streams:
+            await stream.send_all(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with trio.fail_after(DEADLINE):
+            await all_drawing.wait()
+        assert (await _raw(port, b"")).startswith(b"HTTP/1.1 503 ")
+        go_on.set()
+        for stream in streams:
+            async with stream:
+                assert (await _said(stream)).endswith(b"done\n")
+        assert (await _ask(port, "GET", "/hello"))[0] == 200
+
+
+async def test_a_busy_port_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    """It is told with the next try, does not keep the caller waiting, and is had as soon as it is free."""
+    told: list[Event] = []
+    told_one = trio.Event()
+
+    def observe(event: Event) -> None:
+        told.append(event)
+        told_one.set()
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            assert await nursery.start(serve, f"127.0.0.1:{port}", PAGES, observe) is None
+            assert told == [HttpUnavailable(f"cannot listen on 127.0.0.1:{port}: Address already in use", FIRST_RETRY)]
+            await trio.sleep(10 * FIRST_RETRY)
+            retries = [event.retry_in for event in told if isinstance(event, HttpUnavailable)]
+            assert retries == [1.0, 2.0, 4.0, 8.0]
+            busy.close()
+            while not isinstance(told[-1], HttpListening):
+                told_one = trio.Event()
+                await told_one.wait()
+            assert told[-1] == HttpListening(f"127.0.0.1:{port}")
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("listen", [":0", "127.0.0.1:0", "localhost:0"])
+async def test_it_listens_where_it_was_told(listen: str) -> None:
+    """With and without an address, the loopback address is served and the address is told."""
+    told: list[Event] = []
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve, listen, PAGES, told.append)
+        (listening,) = told
+        assert isinstance(listening, HttpListening)
+        assert listening.address.endswith(f":{port}")
+        if listen != "localhost:0":
+            assert (await _ask(port, "GET", "/hello"))[0] == 200
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        (":9410", ("", 9410)),
+        ("127.0.0.1:9410", ("127.0.0.1", 9410)),
+        ("[::]:9410", ("::", 9410)),
+        ("[fe80::1%eth0]:0", ("fe80::1%eth0", 0)),
+        ("node.example:65535", ("node.example", 65535)),
+    ],
+)
+def test_addresses_are_read(listen: str, expected: tuple[str, int]) -> None:
+    """Host and port, with brackets around what has colons."""
+    assert parse_listen(listen) == expected
+
+
+@pytest.mark.parametrize("listen", ["", "9410", "127.0.0.1", ":", ":http", ":-1", ":65536", "::1:9410", "[::1]", "x:\u0663"])
+def test_what_is_no_address_is_refused_with_an_example(listen: str) -> None:
+    """The text shows what to write."""
+    with pytest.raises(ValueError, match=r"is no ADDRESS:PORT: write 127\.0\.0\.1:9410"):
+        parse_listen(listen)

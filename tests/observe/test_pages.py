@@ -1,0 +1,108 @@
+"""What each path answers, from events to bytes."""
+
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+
+import pytest
+import trio
+
+from supervisor import events
+from supervisor.observe.board import StatusBoard
+from supervisor.observe.http import Page, Response
+from supervisor.observe.metrics import Metrics, RpcCounts
+from supervisor.observe.pages import pages
+from supervisor.status import Liveness
+
+GPU = "vendor.example/gpu"
+START = (
+    events.PluginLoaded("gpu", "gpu-package", "1.0"),
+    events.ResourceOffered("gpu", GPU),
+    events.InventoryPublished("gpu", GPU, 1, 0),
+    events.LookFinished("gpu", 0.1, 1),
+    events.ResourceBound(GPU, "/d/a.sock"),
+    events.ConfigApplied(1, ()),
+)
+
+
+class Process:
+    """Everything behind the pages, with numbers that a test may set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.liveness = Liveness(0.1, 0.1)
+        self.taken_in: list[threading.Thread] = []
+        self.board = StatusBoard()
+        self.metrics = Metrics(lambda: self.board.current, self._rpcs)
+        self.pages = pages(lambda: self.board.current, lambda: self.liveness, self.metrics)
+
+    def _rpcs(self) -> Iterable[RpcCounts]:
+        self.taken_in.append(threading.current_thread())
+        return ()
+
+    def tell(self, *happened: events.Event) -> None:
+        for event in happened:
+            self.board(event)
+            self.metrics(event)
+
+    def ask(self, path: str, accept: str = "") -> Awaitable[Response]:
+        return self.pages[path](accept)
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+async def test_livez_fails_with_a_late_thread(process: Process) -> None:
+    """Both threads turn: 200. One does not: 503, and its name."""
+    assert await process.ask("/livez") == Response(200, b"live\n")
+    process.liveness = Liveness(0.1, 12.0)
+    assert await process.ask("/livez") == Response(503, b"not live\n- the wire thread has not turned for 12.0 s\n")
+
+
+async def test_readyz_tells_both_kinds_of_ready(process: Process) -> None:
+    """A standby and an owner are told apart; what stops nothing is in the body of the 200."""
+    assert await process.ask("/readyz") == Response(503, b"not ready\n- the plugins are not loaded yet\n")
+    process.tell(*START, events.ConfigRejected(("line 3: unknown key",)))
+    named = b"- configuration not applied: line 3: unknown key\n"
+    assert await process.ask("/readyz") == Response(200, b"ready, standing by\n" + named)
+    process.tell(events.OwnershipChanged(active=True, reason="free"), events.Registered(GPU, 0.1))
+    assert await process.ask("/readyz") == Response(200, b"ready, active\n" + named)
+
+
+async def test_metrics_come_in_the_wanted_form(process: Process) -> None:
+    """The values are taken in the supervising thread; plain text or OpenMetrics, as asked."""
+    process.tell(*START)
+    plain = await process.ask("/metrics", "text/plain")
+    assert (plain.status, plain.content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b'device_plugin_plugin_up{plugin="gpu"} 1.0\n' in plain.body
+    open_metrics = await process.ask("/metrics", "application/openmetrics-text;version=1.0.0")
+    assert open_metrics.content_type.startswith("application/openmetrics-text")
+    assert set(process.taken_in) == {threading.current_thread()}
+
+
+async def test_status_is_the_picture_as_json(process: Process) -> None:
+    """Machine-readable, with the judgements in it."""
+    process.tell(*START)
+    answer = await process.ask("/status")
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    shown = json.loads(answer.body)
+    assert (shown["ready"], shown["active"], shown["resources"][0]["phase"]) == (True, False, "bound")
+
+
+async def test_scrapes_at_the_same_time_are_drawn_one_after_the_other(process: Process) -> None:
+    """Twenty scrapes take one thread at a time, and all are answered."""
+    answers: list[Response] = []
+
+    async def scrape(ask: Callable[[str], Awaitable[Response]]) -> None:
+        answers.append(await ask(""))
+
+    page: Page = process.pages["/metrics"]
+    before = threading.active_count()
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(scrape, page)
+        await trio.lowlevel.checkpoint()
+        assert threading.active_count() <= before + 1
+    assert [answer.status for answer in answers] == [200] * 20
