@@ -105,7 +105,7 @@ class KubeletStatus(Struct, frozen=True):
     """At least one resource has its stream."""
     reason: str = ""
     """Why no kubelet can be reached; empty while that is not known."""
-    since: float = 0.0
+    since: float | None = None
 
 
 class ConfigStatus(Struct, frozen=True):
@@ -121,7 +121,7 @@ class Status(Struct, frozen=True):
     active: bool = False
     """This process registers; otherwise it stands by for one that does."""
     active_reason: str = ""
-    active_since: float = 0.0
+    active_since: float | None = None
     started: bool = False
     """Every plugin has been loaded and has looked once, or ran out of time for it. Stays true."""
     kubelet: KubeletStatus = KubeletStatus()
@@ -166,8 +166,8 @@ def _not_prepared(status: Status) -> Iterator[str]:
 
 
 def _not_connected(status: Status, now: float) -> Iterator[str]:
-    def overdue(since: float) -> bool:
-        return now - max(since, status.active_since) > GRACE
+    def overdue(since: float | None) -> bool:
+        return now - max(since or 0.0, status.active_since or 0.0) > GRACE
 
     kubelet = status.kubelet
     if not kubelet.connected and kubelet.reason and overdue(kubelet.since):

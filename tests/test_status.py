@@ -131,6 +131,7 @@ def test_the_document_shows_dates_and_judgements() -> None:
     assert (shown["kind"], shown["ready"], shown["live"]) == ("Status", True, False)
     assert shown["reasons"] == ["the wire thread has not turned for 11.0 s"]
     assert shown["active_since"] == "1970-01-12T13:46:40.000+00:00"
+    assert shown["kubelet"]["since"] is None
     assert shown["resources"][0]["since"] == "1970-01-12T13:46:30.000+00:00"
     assert shown["resources"][0]["phase"] == "lost"
     assert [plugin["last_look"] for plugin in shown["plugins"]] == ["1970-01-12T13:45:01.000+00:00", None]
