@@ -124,9 +124,14 @@ class HostDevice:
         return None
 
     @functools.cached_property
+    def pci_device(self) -> "HostDevice | None":
+        """The PCI function that it is or hangs on."""
+        return next((device for device in self.lineage() if device.subsystem == "pci"), None)
+
+    @property
     def pci_address(self) -> str | None:
-        """The address of the PCI function that it is or hangs on."""
-        return next((device.name for device in self.lineage() if device.subsystem == "pci"), None)
+        """The address of its PCI function: ``0000:00:14.0``."""
+        return None if self.pci_device is None else self.pci_device.name
 
     @functools.cached_property
     def usb_device(self) -> "HostDevice | None":

@@ -3,7 +3,7 @@
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -15,7 +15,7 @@ Pattern = Annotated[str, Meta(min_length=1, max_length=4095)]
 """A shell pattern for the whole text: ``*``, ``?``, ``[abc]``, ``[!abc]``."""
 
 UsbId = Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{4}\Z", description="four hexadecimal digits, quoted")]
-Permissions = Annotated[str, Meta(pattern=r"\A(?!.*(.).*\1)[rwm]{1,3}\Z", description="some of r, w and m")]
+Permissions = Annotated[str, Meta(description="some of r (read), w (write) and m (mknod)")]
 Subsystem = Annotated[str, Meta(pattern=r"\A[-_.:A-Za-z0-9]{1,64}\Z", description="a class or bus of /sys")]
 AttributeName = Annotated[str, Meta(pattern=r"\A(?!.*\.\.)[^/\0][^\0]{0,254}\Z", description="a file of the sysfs directory")]
 EnvName = Annotated[str, Meta(pattern=r"\A[-._A-Za-z][-._A-Za-z0-9]{0,254}\Z")]
@@ -71,6 +71,11 @@ class UdevMatch(_Section, frozen=True):
     usb: UsbMatch | None = None
 
 
+def _check_permissions(permissions: str) -> None:
+    if not permissions or len(set(permissions)) != len(permissions) or not set(permissions) <= set("rwm"):
+        raise ValueError(f"permissions are some of r, w and m, each once, not {permissions!r}")
+
+
 def _check_container_path(path: str | None, whose: str) -> None:
     if path is None:
         return
@@ -104,6 +109,8 @@ class Selector(_Section, frozen=True):
         self._check_paths()
         if self.mount is None and self.read_only is not None:
             raise ValueError("readOnly belongs to mount; a device node has permissions")
+        if self.permissions is not None:
+            _check_permissions(self.permissions)
         if self.mount is not None and self.permissions is not None:
             raise ValueError("permissions belong to device nodes; a mount has readOnly")
         if self.together and self.container_path is not None and not self.container_path.endswith("/"):
@@ -151,12 +158,16 @@ class Match(Selector, frozen=True):
     """One way to find units of a resource: a selector, or a ``group`` of members zipped into units."""
 
     group: tuple[Member, ...] | None = None
+    each: Literal["usb", "pci", "parent"] | None = None
+    """Only what hangs on the same USB device, PCI function or parent device makes one unit."""
 
     def __post_init__(self) -> None:
-        if self.group is None:
-            super().__post_init__()
-        else:
+        if self.group is not None:
             self._check_group(self.group)
+            return
+        super().__post_init__()
+        if self.each is not None and not self.together:
+            raise ValueError("each says what makes one unit, so it goes with group or together")
 
     def _check_kind(self) -> None:
         given = [name for name in ("path", "udev", "usb", "mount") if getattr(self, name) is not None]
@@ -219,6 +230,7 @@ class Resource(_Section, frozen=True):
     def __post_init__(self) -> None:
         if problem := resource_name_problem(self.name):
             raise ValueError(f"{self.name!r} is no resource name: {problem}")
+        _check_permissions(self.permissions)
         mounted = Counter(posixpath.normpath(mount.container_path or mount.host_path) for mount in self.mounts)
         for path, times in mounted.items():
             if times > 1:

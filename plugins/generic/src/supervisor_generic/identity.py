@@ -4,11 +4,11 @@ import functools
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from msgspec import Struct
 
-from supervisor import HostDevice, HostNode, HostView, natural_order
+from supervisor import HostDevice, HostNode, HostView, UsbFacts, natural_order
 
 MAX_ID = 63
 _REPLICA = "::"
@@ -22,6 +22,10 @@ _ENUMERATED = (
 )
 _COUNT = re.compile(r"\d+")
 _CONTENT = ("wwid", "device/wwid", "dm/uuid", "md/uuid", "device/serial", "serial")
+
+
+Roles = MutableMapping[str, Mapping[str, bool]]
+"""For each USB serial number, the plugged devices by their directory: whether each goes by the serial number alone."""
 
 
 class Identity(Struct, frozen=True):
@@ -69,13 +73,13 @@ def place_among(name: str, siblings: Iterable[str]) -> str:
 
 
 class Identities:
-    """The identities of one look. ``holders`` is kept between looks: which of several twins goes by the serial alone."""
+    """The identities of one look. ``roles`` is kept between looks: which of several twins goes by its serial number alone."""
 
-    def __init__(self, view: HostView, holders: MutableMapping[str, str]) -> None:
+    def __init__(self, view: HostView, roles: Roles) -> None:
         self._view = view
-        self._holders = holders
+        self._roles = roles
+        self._settled: set[str] = set()
         self._known: dict[str, Identity] = {}
-        self._by_serial: dict[str, list[str]] | None = None
 
     def of(self, node: HostNode, device: HostDevice | None) -> Identity:
         """Of what was found at a node.
@@ -87,43 +91,56 @@ class Identities:
             return Identity(f"link {node.name}", node.name.removeprefix("/dev/"))
         if device is None:
             return Identity(f"node {node.path}", node.path.removeprefix("/dev/"))
-        if device.path not in self._known:
-            self._known[device.path] = self._of_device(device, node.path)
-        return self._known[device.path]
+        return self.of_device(device)
 
-    def _of_device(self, device: HostDevice, path: str) -> Identity:
-        return (
-            self._by_usb_serial(device)
-            or self._by_content(device)
-            or self._by_place(device)
-            or _by_udev(device)
-            or Identity(f"node {path}", path.removeprefix("/dev/"))
-        )
+    def of_device(self, device: HostDevice) -> Identity:
+        """Of a device of the kernel, with or without a node."""
+        if device.path not in self._known:
+            path = device.node or device.path
+            self._known[device.path] = (
+                self._by_usb_serial(device)
+                or self._by_content(device)
+                or self._by_place(device)
+                or _by_udev(device)
+                or Identity(f"node {path}", path.removeprefix("/dev/"))
+            )
+        return self._known[device.path]
 
     def _by_usb_serial(self, device: HostDevice) -> Identity | None:
         usb, whole = device.usb, device.usb_device
         if usb is None or whole is None or not usb.serial:
             return None
-        key = f"usb {usb.vendor}:{usb.product} {usb.serial}"
+        key = _serial_key(usb)
         label = f"usb-{usb.vendor}-{usb.product}-{usb.serial}"
-        if self._holder(key, whole.path) != whole.path:
+        if not self._goes_by_serial(key, whole.path):
             place = self._by_place(whole)
             key += f" at {place.key if place else usb.port}"
             label += f"-{usb.port.partition('-')[2]}"
         return Identity(f"{key} {self._tail(whole, device)}", _named(label, whole, device))
 
-    def _holder(self, key: str, candidate: str) -> str:
-        """The one of all USB devices with this serial that goes by it alone: as before, else the first by its port."""
-        if self._by_serial is None:
-            self._by_serial = {}
-            for other in self._view.devices("usb"):
-                if other.devtype == "usb_device" and other.usb is not None and other.usb.serial:
-                    serial = f"usb {other.usb.vendor}:{other.usb.product} {other.usb.serial}"
-                    self._by_serial.setdefault(serial, []).append(other.path)
-        twins = sorted(self._by_serial.get(key, [candidate]), key=natural_order)
-        if self._holders.get(key) not in twins:
-            self._holders[key] = twins[0]
-        return self._holders[key]
+    def _goes_by_serial(self, key: str, path: str) -> bool:
+        """Whether a USB device goes by its serial number alone: of several that share it, one may.
+
+        It is the one that did so before, else the first newcomer by its port. One that had to be told apart keeps its longer
+        name for as long as it is plugged in, or an id that a pod holds could come to mean another device.
+        """
+        if key not in self._settled:
+            plugged = sorted(self._by_serial.get(key, [path]), key=natural_order)
+            roles = {p: role for p, role in self._roles.get(key, {}).items() if p in plugged}
+            for newcomer in (p for p in plugged if p not in roles):
+                roles[newcomer] = not any(roles.values())
+            self._roles[key] = roles
+            self._settled.add(key)
+        return self._roles[key].get(path, False)
+
+    @functools.cached_property
+    def _by_serial(self) -> dict[str, list[str]]:
+        """The USB devices of each serial number."""
+        found: dict[str, list[str]] = {}
+        for device in self._view.devices("usb"):
+            if device.devtype == "usb_device" and device.usb is not None:
+                found.setdefault(_serial_key(device.usb), []).append(device.path)
+        return found
 
     def _by_content(self, device: HostDevice) -> Identity | None:
         if device.subsystem != "block":
@@ -146,9 +163,15 @@ class Identities:
         """The way from an anchor down to a device, with positions in place of the kernel's numbers."""
         at, words = anchor.path, []
         for name in device.path.removeprefix(anchor.path).strip("/").split("/"):
-            words.append(place_among(name, self._view.directories(at)))
+            # An interface repeats the name of its USB device, which is a place; from the device down only ":1.0" counts.
+            own = name.removeprefix(posixpath.basename(at)) if ":" in name else name
+            words.append(own if own.startswith(":") else place_among(name, self._view.directories(at)))
             at = posixpath.join(at, name)
         return "/".join(words)
+
+
+def _serial_key(usb: UsbFacts) -> str:
+    return f"usb {usb.vendor}:{usb.product} {usb.serial}"
 
 
 def _by_udev(device: HostDevice) -> Identity | None:

@@ -1,15 +1,23 @@
 """The plugin: one look serves all rules, and what did not change is returned as the very same objects."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from supervisor import Device, Host, HostDevice, HostView
 from supervisor_generic.config import GenericConfig, Match, Resource
-from supervisor_generic.identity import Identities, unit_of
+from supervisor_generic.identity import Identities, Identity, Roles, unit_of
 from supervisor_generic.rules import ANY_SUBSYSTEM, Found, PathRule, Rule, make_rule
-from supervisor_generic.units import Unit, host_paths, make_unit, told_apart, zip_members
+from supervisor_generic.units import Unit, by_owner, host_paths, make_unit, told_apart, zip_members
 
 MAX_DEVICES = 100_000
 """Of one resource, replicas counted: more than a kubelet can be told in one message."""
+
+
+_OWNERS: Mapping[str, Callable[[Found], HostDevice | None]] = {
+    "usb": lambda found: found.device and found.device.usb_device,
+    "pci": lambda found: found.device and found.device.pci_device,
+    "parent": lambda found: found.device and found.device.parent,
+}
+_EACH = {"usb": "USB device", "pci": "PCI function", "parent": "parent device"}
 
 
 class _Way:
@@ -21,6 +29,7 @@ class _Way:
         self.members = match.members
         self.rules = tuple(make_rule(member) for member in self.members)
         self.words = " + ".join(rule.words for rule in self.rules)
+        self._each = match.each
         self.subsystems: set[str] = set().union(*(rule.subsystems(()) for rule in self.rules))
 
     @property
@@ -31,13 +40,28 @@ class _Way:
         """The units that are there now; what is lacking goes to ``notices``."""
         found = [rule.find(view, identities) for rule in self.rules]
         self.subsystems = set().union(*(rule.subsystems(f) for rule, f in zip(self.rules, found, strict=True)))
-        notices += self._lacks(view, found)
-        return [
-            make_unit(self.resource, self.number, self.members, shares, self.words)
-            for shares in zip_members(self.members, found)
-        ]
+        units = list(self._units(found, identities))
+        notices += self._lacks(view, found, units)
+        return units
 
-    def _lacks(self, view: HostView, found: Sequence[Sequence[Found]]) -> Iterator[str]:
+    def _units(self, found: Sequence[Sequence[Found]], identities: Identities) -> Iterator[Unit]:
+        if self._each is None:
+            yield from self._zipped(found, None)
+            return
+        for owner, theirs in by_owner(self.members, found, _OWNERS[self._each]):
+            yield from self._zipped(theirs, identities.of_device(owner))
+
+    def _zipped(self, found: Sequence[Sequence[Found]], owner: Identity | None) -> Iterator[Unit]:
+        for shares in zip_members(self.members, found):
+            yield make_unit(self.resource, self.number, self.members, shares, words=self.words, owner=owner)
+
+    def _lacks(self, view: HostView, found: Sequence[Sequence[Found]], units: Sequence[Unit]) -> Iterator[str]:
+        if (
+            self._each
+            and not units
+            and all(things or member.optional for member, things in zip(self.members, found, strict=True))
+        ):
+            yield f"{self.title}: what it finds does not hang on one {_EACH[self._each]}: {self.words}"
         for member, rule, things in zip(self.members, self.rules, found, strict=True):
             if (blind := rule.blind(view)) is not None:
                 yield f"{self.title}: {blind}"
@@ -79,7 +103,7 @@ class GenericPlugin:
     def __init__(self, config: GenericConfig, host: Host) -> None:
         self._host = host
         self._offers = tuple(_Offer(resource) for resource in config.resources)
-        self._holders: dict[str, str] = {}
+        self._roles: Roles = {}
         self._notices: tuple[str, ...] = ()
 
     @property
@@ -91,7 +115,7 @@ class GenericPlugin:
     def discover(self) -> Mapping[str, Sequence[Device]]:
         """Look once for all rules."""
         view, notices = HostView(self._host), list[str]()
-        identities = Identities(view, self._holders)
+        identities = Identities(view, self._roles)
         found = {offer.resource.name: offer.look(view, identities, notices) for offer in self._offers}
         self._notices = (*notices, *view.problems)
         return found
@@ -114,7 +138,7 @@ class GenericPlugin:
         return [sentence for offer in self._offers for sentence in _verdicts(view, offer, path, device)]
 
     def _explain_look(self, view: HostView) -> None:
-        identities, unheard = Identities(view, self._holders), list[str]()
+        identities, unheard = Identities(view, self._roles), list[str]()
         for offer in self._offers:
             offer.look(view, identities, unheard)
 

@@ -34,8 +34,8 @@ class Found(Struct, frozen=True):
     identity: Identity
     problem: str = ""
     """Why it cannot be used now."""
-    numa_node: int | None = None
-    subsystem: str | None = None
+    device: HostDevice | None = None
+    """The device of the kernel, where there is one."""
 
 
 class Rule(abc.ABC):
@@ -85,8 +85,7 @@ def _found(node: HostNode, device: HostDevice | None, identities: Identities) ->
         path=node.path,
         identity=identities.of(node, device),
         problem=problem,
-        numa_node=None if device is None else device.numa_node,
-        subsystem=None if device is None else device.subsystem,
+        device=device,
     )
 
 
@@ -121,7 +120,8 @@ class PathRule(Rule):
 
     def subsystems(self, found: Iterable[Found]) -> set[str]:
         """The subsystems of what was found; any, where nothing was found or a node belongs to none."""
-        return {thing.subsystem or ANY_SUBSYSTEM for thing in found} or {ANY_SUBSYSTEM}
+        known = {None if thing.device is None else thing.device.subsystem for thing in found}
+        return {subsystem or ANY_SUBSYSTEM for subsystem in known} or {ANY_SUBSYSTEM}
 
 
 class MountRule(Rule):

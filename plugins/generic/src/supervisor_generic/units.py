@@ -1,17 +1,18 @@
 """Units: what one pod gets for a count of 1. Pure functions from what was found to what is offered."""
 
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct, structs
 
 from supervisor import ContainerEdits, Device, DeviceNode, Health, Mount, Topology
 from supervisor_generic.config import Member, Resource
-from supervisor_generic.identity import device_id, replica_ids
+from supervisor_generic.identity import Identity, device_id, replica_ids
 from supervisor_generic.rules import Found
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 _MAX_REASON = 500
 
@@ -62,10 +63,31 @@ def _share(member: Member, things: Sequence[T], at: int) -> tuple[T, ...]:
     return (things[at % len(things)],) if at < len(things) * member.limit else ()
 
 
+def by_owner(
+    members: Sequence[Member], found: Sequence[Sequence[T]], owner_of: Callable[[T], K | None]
+) -> Iterator[tuple[K, list[list[T]]]]:
+    """What was found, apart for each owner that something required has; what has no owner is there for all of them."""
+    owned: list[dict[K | None, list[T]]] = []
+    for things in found:
+        owned.append({})
+        for thing in things:
+            owned[-1].setdefault(owner_of(thing), []).append(thing)
+    owners = dict.fromkeys(owner for m, theirs in zip(members, owned, strict=True) if not m.optional for owner in theirs)
+    for owner in owners:
+        if owner is not None:
+            yield owner, [[*theirs.get(owner, []), *theirs.get(None, [])] for theirs in owned]
+
+
 def make_unit(
-    resource: Resource, match: int, members: Sequence[Member], shares: Sequence[tuple[Found, ...]], words: str
+    resource: Resource,
+    match: int,
+    members: Sequence[Member],
+    shares: Sequence[tuple[Found, ...]],
+    *,
+    words: str,
+    owner: Identity | None = None,
 ) -> Unit:
-    """The unit of one share from each member. ``words`` stand for what is found ``together``.
+    """The unit of one share from each member. ``words`` describe the members; ``owner`` is what all of it hangs on.
 
     Optional members have no say in the id, so that they may come and go; one that cannot be used is left out.
     """
@@ -76,17 +98,18 @@ def make_unit(
         if not (member.optional and thing.problem)
     ]
     identities = [t.identity for m, t in parts if not (m.optional or m.together)]
-    key = "\n".join(identity.key for identity in identities) or f"together {words}"
-    label = identities[0].label if identities else posixpath.basename(resource.name)
+    identities = identities or [Identity(f"together {words}", posixpath.basename(resource.name))]
+    if owner is not None:
+        identities.insert(0, owner)
     problems = [thing.problem for _, thing in parts if thing.problem]
     edits = _edits(resource, parts)
     problems += _conflicts(edits)
-    nodes = sorted({thing.numa_node for _, thing in parts if thing.numa_node is not None})
+    nodes = {thing.device.numa_node for _, thing in parts if thing.device is not None}
     return Unit(
-        id=device_id(resource.name, key, label),
+        id=device_id(resource.name, "\n".join(identity.key for identity in identities), identities[0].label),
         match=match,
         reason="; ".join(problems)[:_MAX_REASON],
-        topology=Topology(tuple(nodes)),
+        topology=Topology(tuple(sorted(node for node in nodes if node is not None))),
         edits=edits,
     )
 
