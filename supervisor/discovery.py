@@ -124,10 +124,10 @@ class Discovery:
             self._failing_since = now
         failures = self._schedule.failures + 1
         self._schedule = msgspec.structs.replace(self._schedule, failures=failures)
-        if isinstance(error, LookLate):
-            self._observe(PluginStuck(self.name, now - self._failing_since))
         retry_in = max(0.0, self._schedule.next_look(self._options.look_interval, 0.0) - now)
         self._observe(LookFailed(self.name, str(error), failures, retry_in))
+        if isinstance(error, LookLate):
+            self._observe(PluginStuck(self.name, now - self._failing_since))
         doubtful = failures >= self._options.unhealthy_after_looks and now - self._failing_since >= self._options.unhealthy_after
         if doubtful and self._good is not None:
             self._deliver(vouched_by_nobody(self._good, self.name))

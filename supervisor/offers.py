@@ -132,6 +132,8 @@ class Offers:
             self._publish(offer, listed)
             self._outlet.open(offer.feed, calls)
             return
+        if offer.plugin != plugin:
+            self._observe(ResourceOffered(plugin, resource))
         if offer.plugin != plugin or offer.calls is not calls:
             offer = self._offers[resource] = _Offer(offer.feed, plugin, calls)
             self._outlet.replace_calls(resource, calls)

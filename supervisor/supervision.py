@@ -31,6 +31,7 @@ from supervisor.errors import ConfigError, SupervisorError
 from supervisor.events import ConfigApplied, ConfigRejected, Event
 from supervisor.heartbeat import PERIOD, Watch
 from supervisor.host import Host
+from supervisor.inventory import Inventory
 from supervisor.kubelet.wire import Wire
 from supervisor.ledger import Ledger
 from supervisor.node import Node
@@ -77,7 +78,7 @@ class Supervisor:
         self._document = setup.document
         self._generation = 1
         self._board = StatusBoard()
-        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts)
+        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts, self._inventories)
         self._wake = WakeUp()
         self._wire = Wire(self._wake.set_from_thread)
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
@@ -180,6 +181,9 @@ class Supervisor:
     async def _serve_http(self, *, task_status: trio.TaskStatus[int | None]) -> None:
         shown = pages(lambda: self._board.current, self._liveness, self._metrics)
         await http.serve(self._setup.listen, shown, self.observe, task_status=task_status)
+
+    def _inventories(self) -> Iterable[Inventory]:
+        return [inventory for inventory in self._offers.resources.values() if inventory is not None]
 
     def _rpc_counts(self) -> Iterable[RpcCounts]:
         levels = self._wire.levels()

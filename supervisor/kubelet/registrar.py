@@ -1,8 +1,10 @@
 """The task that keeps every resource registered: it looks at directory and levels, steps the state machines, and acts."""
 
+import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import trio
@@ -10,6 +12,7 @@ import trio
 from supervisor.errors import NodeError
 from supervisor.events import (
     KubeletAwaited,
+    KubeletFound,
     KubeletRestarted,
     ListRefused,
     Observer,
@@ -125,30 +128,27 @@ class Registrar:
         self._bind_new(levels)
         for resource in self.states.keys() - levels.keys():
             self._forget(resource)
-        wake_at = now + BACKSTOP
         if not self.active:
-            return wake_at
-        probe: bool | None = None
-        probed = False
+            return now + BACKSTOP
         if self.view.obstacle:
-            waiting = any(not level.streams for level in levels.values())
+            waiting = not levels or any(not level.streams for level in levels.values())
             self._tell_kubelet(self.view.obstacle if waiting else "")
-        for resource, level in levels.items():
-            self._tell_list(resource, level)
-            result = self._step(resource, level, now, None)
-            if result.act is Act.PROBE:
-                if not probed:
-                    probe, probed = self._probe(now), True
-                if probe is None:
-                    wake_at = min(wake_at, self._probe_at)
-                else:
-                    result = self._step(resource, level, now, probe)
-                    wake_at = min(wake_at, self._probe_at) if not probe else wake_at
-            self._act(resource, result)
-            if result.wake_at is not None:
-                wake_at = min(wake_at, result.wake_at)
+        probe = cache(partial(self._probe, now))  # one answer serves all resources of this pass
+        wake_at = min((self._advance(resource, level, now, probe) for resource, level in levels.items()), default=math.inf)
         self._mend_links(levels)
-        return wake_at
+        return min(now + BACKSTOP, wake_at)
+
+    def _advance(self, resource: str, level: Level, now: float, probe: Callable[[], bool | None]) -> float:
+        self._tell_list(resource, level)
+        result = self._step(resource, level, now, None)
+        if result.act is Act.PROBE:
+            accepting = probe()
+            if accepting is not None:
+                result = self._step(resource, level, now, accepting)
+            if not accepting:
+                return min(self._probe_at, result.wake_at or math.inf)
+        self._act(resource, result)
+        return result.wake_at or math.inf
 
     def _step(self, resource: str, level: Level, now: float, accepting: bool | None) -> Step:
         state = self.states.get(resource) or State(since=now)
@@ -254,7 +254,8 @@ class Registrar:
         if obstacle and obstacle != self._told_obstacle and now - self._obstructed_since >= PATIENCE:
             self._observe(KubeletAwaited(obstacle))
             self._told_obstacle = obstacle
-        elif not obstacle:
+        elif not obstacle and self._told_obstacle:
+            self._observe(KubeletFound())
             self._told_obstacle = ""
 
     @property
