@@ -1,14 +1,17 @@
 """What a plugin said, checked device by device: the border between plugin code and everything the kubelet sees."""
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
-from supervisor.model import ContainerEdits, Device
+from supervisor.model import ContainerEdits, Device, Health
+
+T = TypeVar("T")
 
 _VENDOR_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _RESOURCE_NAME = re.compile(rf"{_VENDOR_LABEL}(\.{_VENDOR_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?")
@@ -50,11 +53,7 @@ class Inventory(msgspec.Struct, frozen=True, gc=False):
 
     def same_list(self, other: "Inventory | None") -> bool:
         """Whether the kubelet and a container would see no difference."""
-        return (
-            other is not None
-            and self.devices == other.devices
-            and self.pre_start_required == other.pre_start_required
-        )
+        return other is not None and self.devices == other.devices and self.pre_start_required == other.pre_start_required
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -66,8 +65,6 @@ class Look(msgspec.Struct, frozen=True):
     """What the plugin waits for or cannot see, in its own words."""
     subsystems: frozenset[str] = frozenset()
     """Kernel subsystems whose events are to start a look."""
-
-
 
 
 _EDITS_CHECK = msgspec.msgpack.Decoder(ContainerEdits)
@@ -133,13 +130,13 @@ def _check_devices(
     good: list[Device] = []
     for start in range(0, len(listed), _CHUNK):
         chunk = listed[start : start + _CHUNK]
-        for device, problem in _problems(chunk, known):
+        for device, problem in _checked(chunk, known):
             problem = problem or _id_problem(device.id, resource, owner_of)
             if problem is None:
                 owner_of[device.id] = resource
                 good.append(device)
             else:
-                quarantined.append(Quarantined(resource, _label(getattr(device, "id", device)), problem))
+                quarantined.append(Quarantined(resource, _label(device.id if type(device) is Device else device), problem))
         if len(listed) > _CHUNK:
             time.sleep(0)  # lets the wire thread have the interpreter: a big look must not delay Allocate
     return good
@@ -153,36 +150,54 @@ def _id_problem(device_id: str, resource: str, owner_of: Mapping[str, str]) -> s
     return f"its id is listed {where}; the kubelet tells devices apart by id alone"
 
 
-def _problems(chunk: list[Any], known: Inventory | None) -> Iterable[tuple[Any, str | None]]:
+def _checked(chunk: list[Any], known: Inventory | None) -> Iterable[tuple[Any, str | None]]:
     """Each device with what is wrong with it. One check in C for the whole chunk; one by one only where that fails."""
-    if known is not None:
-        unseen = [device for device in chunk if not (type(device) is Device and known.get(device.id) is device)]
-    else:
-        unseen = chunk
-    if not all(type(device) is Device for device in unseen) or _problem(unseen, _CHUNK_CHECK) is not None:
-        return [(device, _device_problem(device)) for device in chunk]
-    return [(device, None) for device in chunk]
+    unseen = [device for device in chunk if not _is_known(device, known)]
+    if all(type(device) is Device and type(device.health) is Health for device in unseen):
+        with contextlib.suppress(ValueError):
+            if _plain(unseen, _CHUNK_CHECK) == tuple(unseen):
+                return [(device, None) for device in chunk]
+    return [_checked_device(device) for device in chunk]
+
+
+def _is_known(device: Any, known: Inventory | None) -> bool:
+    return known is not None and type(device) is Device and type(device.id) is str and known.get(device.id) is device
+
+
+def _checked_device(device: Any) -> tuple[Any, str | None]:
+    if type(device) is not Device:
+        return device, f"it is {type(device).__name__}, not Device"
+    try:
+        return _plain(device, _DEVICE_CHECK), None
+    except ValueError as error:
+        return device, str(error)
+
+
+def checked_edits(edits: object) -> ContainerEdits:
+    """An answer of a plugin's ``allocate``. Raises ``ValueError`` with what is wrong with it."""
+    if type(edits) is not ContainerEdits:
+        raise ValueError(f"it is {type(edits).__name__}, not ContainerEdits")
+    return _plain(edits, _EDITS_CHECK)
 
 
 def edits_problem(edits: object) -> str | None:
     """What is wrong with an answer of a plugin's ``allocate``, or ``None``."""
-    if type(edits) is not ContainerEdits:
-        return f"it is {type(edits).__name__}, not ContainerEdits"
-    return _problem(edits, _EDITS_CHECK)
-
-
-def _device_problem(device: Any) -> str | None:
-    if type(device) is not Device:
-        return f"it is {type(device).__name__}, not Device"
-    return _problem(device, _DEVICE_CHECK)
-
-
-def _problem(value: object, decoder: "msgspec.msgpack.Decoder[Any]") -> str | None:
     try:
-        decoder.decode(msgspec.msgpack.encode(value))
-    except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        checked_edits(edits)
+    except ValueError as error:
         return str(error)
     return None
+
+
+def _plain(value: object, decoder: "msgspec.msgpack.Decoder[T]") -> T:
+    """The value in the model's own types: a plugin may have put there what is only spelt alike, such as ``"Healthy"``.
+
+    Raises ``ValueError`` where it breaks a constraint.
+    """
+    try:
+        return decoder.decode(msgspec.msgpack.encode(value))
+    except (msgspec.ValidationError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _label(value: object) -> str:
