@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from supervisor.errors import PluginFailed
-from supervisor.hookspecs import DevicePlugin, Noticer, PreStarter
+from supervisor.hookspecs import DevicePlugin, Explainer, Noticer, PreStarter
 from supervisor.inventory import Inventory, Look, check_look
 
 
@@ -85,3 +85,11 @@ def _same_where_unchanged(look: Look, trusted: Mapping[str, Inventory]) -> Look:
         for resource, inventory in look.inventories.items()
     }
     return msgspec.structs.replace(look, inventories=inventories)
+
+
+def explain_once(plugin: Explainer, text: str) -> tuple[str, ...]:
+    """What the plugin knows about a device, after a look. Blocks. Raises ``PluginFailed``."""
+    try:
+        return tuple(str(sentence)[:500] for sentence in plugin.explain(text))
+    except (Exception, SystemExit) as error:
+        raise PluginFailed(f"explain() failed: {type(error).__name__}: {error}") from error

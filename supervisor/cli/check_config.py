@@ -1,0 +1,78 @@
+"""``check-config``: check a configuration file and report every mistake in it, each with its line and column.
+
+The sections of the plugins are checked by the installed packages. Then each plugin looks once at this machine: what it could not see or
+find is told, but is no mistake. Exit code 2 for mistakes, 1 if a package cannot be loaded, so that its section stays unchecked.
+"""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+from supervisor.cli.devices import told
+from supervisor.cli.survey import Surveyed, look, survey
+from supervisor.cli.tables import complain, paragraph, show
+from supervisor.config_file import Document, load
+
+EXAMPLES = """\
+examples:
+  %(prog)s config.yaml
+  kubectl get configmap NAME -o jsonpath='{.data.config\\.yaml}' > config.yaml && %(prog)s config.yaml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's own arguments."""
+    parser.add_argument("file", metavar="FILE", help="the YAML file")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    document = load(args.file)
+    found = survey(document)
+    mistakes = [*_unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
+    complain(*mistakes)
+    if mistakes:
+        return 2
+    refused = [f"{each.package}: {each.problem}" for each in found if each.problem]
+    refused += [refusal.reason for each in found for refusal in each.refused]
+    complain(*refused)
+    show(_verdict(document, found, refused), paragraph("On this machine:", _seen(document, found)))
+    return int(bool(refused))
+
+
+def _unknown_sections(document: Document, found: Sequence[Surveyed]) -> list[str]:
+    """A section that belongs to nobody is most likely misspelt."""
+    installed = [each.package.name for each in found]
+    problems = []
+    for name in document.config.plugins:
+        if name not in installed:
+            near = difflib.get_close_matches(name, installed, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"installed are: {', '.join(installed) or 'none'}"
+            problems.append(document.problem(f"no installed plugin package has this name; {hint}", "plugins", name))
+    return problems
+
+
+def _verdict(document: Document, found: Sequence[Surveyed], refused: Sequence[str]) -> str:
+    if refused:
+        return f"{document.path}: no mistake found, but not all of it could be checked."
+    on = [each.package.name for each in found if each.plugins]
+    idle = [each.package.name for each in found if each.enabled and not each.plugins]
+    off = [each.package.name for each in found if not each.enabled]
+    parts = {"on": on, "nothing to do": idle, "disabled": off}
+    return f"{document.path}: fine. " + " ".join(
+        f"{title.capitalize()}: {', '.join(names)}." for title, names in parts.items() if names
+    )
+
+
+def _seen(document: Document, found: Sequence[Surveyed]) -> list[str]:
+    lines = []
+    for each in look(document, found):
+        if each.look is None:
+            lines.append(f"{each.plugin}: {each.problem}")
+            continue
+        lines += [
+            f"{each.plugin}: {resource}: {len(found.devices)} devices" for resource, found in each.look.inventories.items()
+        ]
+        lines += [f"{each.plugin}: {notice}" for notice in each.look.notices]
+        lines += [f"{each.plugin}: {told(bad)}" for bad in each.look.quarantined]
+    return lines
