@@ -55,9 +55,11 @@ class Assembly:
         """
         names = [name for name in self._packages if document.section(name).options.enabled]
         made = await self._make(document, names)
-        units = [unit for name in sorted(made) for unit in self._units(name, made[name], document)]
-        await _look_at_once(units)
-        return units
+        units: dict[str, PluginUnit] = {}
+        for name in sorted(made):
+            units |= {unit.name: unit for unit in self._units(name, made[name], document, units)}
+        await _look_at_once(units.values())
+        return list(units.values())
 
     def offer(self, units: Sequence[PluginUnit]) -> None:
         """Offer what the prepared plugins found, and let them run."""
@@ -86,7 +88,8 @@ class Assembly:
             old = {unit.name: unit for unit in self.units.values() if unit.package == name}
             if name in enabled and name not in made:
                 continue  # refused, and said so: the old objects go on
-            new = self._units(name, made[name], document, replacing=old.keys()) if name in made else []
+            others = {unit.name: unit for unit in self.units.values() if unit.package != name}
+            new = self._units(name, made[name], document, others) if name in made else []
             await _look_at_once(new)
             self._swap(old, new)
             self._replace_process(name)
@@ -147,16 +150,17 @@ class Assembly:
             self._observe(PluginRejected(package.name, package.distribution, str(error)))
 
     def _units(
-        self, name: str, made: Made, document: Document, replacing: Iterable[str] = ()
+        self, name: str, made: Made, document: Document, others: Mapping[str, PluginUnit]
     ) -> list[PluginUnit]:
+        """The units of one package; a plugin whose name is taken by one of the ``others`` is refused, and both are named."""
         package = self._packages[name]
         for refusal in made.refused:
             self._observe(PluginRejected(refusal.plugin, package.distribution, refusal.reason))
-        taken = self.units.keys() - set(replacing)
         units = []
         for plugin in made.plugins:
-            if plugin.name in taken:
-                reason = f"{package}: another package has a plugin named {plugin.name!r} already; uninstall one of them"
+            if plugin.name in others:
+                rival = self._packages[others[plugin.name].package]
+                reason = f"{package}: {rival} has a plugin named {plugin.name!r} too; uninstall one of them"
                 self._observe(PluginRejected(plugin.name, package.distribution, reason))
                 continue
             self._observe(PluginLoaded(plugin.name, package.distribution, package.version))
