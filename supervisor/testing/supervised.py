@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +82,19 @@ class Supervised:
     def log(self) -> str:
         """What it has written so far."""
         return (self.folder / "log").read_text(errors="replace")
+
+    def wait_log(self, text: str, timeout: float = 10.0) -> str:
+        """Wait for a line of the log that holds ``text``, and return it. Raises ``TimeoutError`` that shows the log."""
+        deadline = time.monotonic() + timeout
+        while True:
+            ended = self.process is None or self.process.poll() is not None
+            found = next((line for line in self.log.splitlines() if text in line), None)
+            if found is not None:
+                return found
+            if ended or time.monotonic() > deadline:
+                what = "when it ended" if ended else f"within {timeout:g} s"
+                raise TimeoutError(f"{text!r} was not in the supervisor's log {what}:\n{self.log}")
+            time.sleep(0.01)
 
     def stop(self) -> int:
         """End it as the kubelet ends a container: SIGTERM, then SIGKILL. Returns its exit code."""
