@@ -1,7 +1,8 @@
 """One look at the host: every directory is listed once and every file read once, whoever asks, however often.
 
 Bounded in every direction (bytes, entries, depth, links), never out of the roots, and no device is ever opened. What vanishes in
-the middle of a walk is passed over: it is absent, not an error.
+the middle of a walk is passed over: it is absent, not an error. Other things can be done in a microsecond, a look takes hundreds of
+them: hence plain ``os`` calls on strings here, and no step that was taken before.
 """
 
 import os
@@ -39,6 +40,9 @@ _KINDS = (
 )
 
 
+_MOUNT_POINTS = frozenset({"/", "/sys", "/dev", "/proc", "/run", "/run/udev"})
+
+
 class HostNode(Struct, frozen=True):
     """What lies at a name, by ``stat`` alone."""
 
@@ -70,16 +74,19 @@ class HostView:
         self.problems: list[str] = []
         """What could not be seen, in sentences."""
         self._resolved: dict[str, str | None] = {}
+        self._locals: dict[str, str | None] = {}
         self._texts: dict[str, str | None] = {}
         self._listings: dict[str, tuple[_Entry, ...]] = {}
         self._devices: dict[str, HostDevice | None] = {}
-        self._subsystems: dict[str, tuple[HostDevice, ...]] = {}
+        self._subsystems: dict[tuple[str, str], tuple[HostDevice, ...]] = {}
         self._records: dict[str, UdevRecord | None] = {}
         self._globs: dict[str, tuple[str, ...]] = {}
         self._database: bool | None = None
 
     def resolve(self, name: str) -> str | None:
         """The host's name without links; ``None`` where nothing is, or where a link leads out of the roots."""
+        if name in self._resolved:
+            return self._resolved[name]
         if len(name) > MAX_BYTES or name.count("/") > MAX_DEPTH:
             return None
         return self._resolve("/" + posixpath.normpath(name).strip("/"), MAX_LINKS)
@@ -87,36 +94,49 @@ class HostView:
     def _resolve(self, name: str, links: int) -> str | None:
         if name in self._resolved:
             return self._resolved[name]
-        found: str | None
-        if name in {"/", "/sys", "/dev", "/proc", "/run", "/run/udev"}:
+        found: str | None = None
+        if name in _MOUNT_POINTS:
             found = name  # mounted here by configuration, never a link of the host
-        elif (above := self._resolve(posixpath.dirname(name), links)) is None:
-            found = None
         else:
-            found = self._follow(above, posixpath.basename(name), links)
+            above, base = posixpath.split(name)
+            if (place := self._resolve(above, links)) is not None:
+                found = self._follow(place, base, links)
         self._resolved[name] = found
         return found
 
-    def _follow(self, above: str, base: str, links: int) -> str | None:
-        """Where ``base`` in the linkless directory ``above`` leads."""
-        name = posixpath.join(above, base)
-        if (local := self.host.local(name)) is None:
+    def _follow(self, place: str, base: str, links: int) -> str | None:
+        """Where ``base`` in the linkless directory ``place`` leads."""
+        if (local := self._local(place, base)) is None:
             return None
         try:
+            if not stat.S_ISLNK(os.lstat(local).st_mode):
+                return _join(place, base)
             target = os.readlink(local)
         except OSError:
-            return name if os.path.lexists(local) else None
-        if links == 0:
             return None
-        place: str | None = "/" if target.startswith("/") else above
+        if place.startswith("/sys/") and target.startswith("../"):
+            # The kernel writes the links of sysfs along true directories: the words alone say where one leads.
+            found = posixpath.normpath(f"{place}/{target}")
+            return found if (there := self.host.local(found)) is not None and os.path.lexists(there) else None
+        return self._walk_link("/" if target.startswith("/") else place, target, links - 1) if links else None
+
+    def _walk_link(self, place: str | None, target: str, links: int) -> str | None:
+        """Where the text of a link leads, step by step from ``place``."""
         for step in target.split("/"):
             if place is None or place.count("/") > MAX_DEPTH:
                 return None
             if step == "..":
                 place = posixpath.dirname(place)
             elif step not in {"", "."}:
-                place = self._resolve(posixpath.join(place, step), links - 1)
+                place = self._resolve(_join(place, step), links)
         return place
+
+    def _local(self, place: str, base: str) -> str | None:
+        """Where this process sees ``base`` in a directory of the host."""
+        if place not in self._locals:
+            self._locals[place] = self.host.local(place)
+        local = self._locals[place]
+        return None if local is None else f"{local}/{base}"
 
     def read(self, name: str, limit: int = MAX_BYTES) -> str | None:
         """The text of a regular file outside ``/dev``, cut at ``limit`` bytes, without its line end; else ``None``."""
@@ -125,27 +145,25 @@ class HostView:
         return self._texts[name]
 
     def _read(self, name: str, limit: int) -> str | None:
-        path = self.resolve(name)
-        local = None if path is None or path.startswith("/dev") else self.host.local(path)
-        if local is None:
+        above, base = posixpath.split(name)
+        place = self.resolve(above)
+        if place is None or place.startswith("/dev") or base in {"", ".", ".."}:
             return None
+        local = self._local(place, base)
         try:
-            if not stat.S_ISREG(os.lstat(local).st_mode):
-                return None
-            descriptor = os.open(local, _READ_FLAGS)
+            mode = 0 if local is None else os.lstat(local).st_mode
+            if local is None or not stat.S_ISREG(mode):
+                path = self.resolve(name) if stat.S_ISLNK(mode) else None
+                return None if path is None else self.read(path, limit)
+            return _read_file(local, limit)
         except OSError:
             return None
-        try:
-            return os.read(descriptor, limit).decode(errors="replace").rstrip("\n")
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
 
     def link_name(self, name: str) -> str | None:
         """The last word of where a link points (``driver``, ``subsystem``); ``None`` where no link is."""
-        path = self.resolve(posixpath.dirname(name))
-        local = None if path is None else self.host.local(posixpath.join(path, posixpath.basename(name)))
+        above, base = posixpath.split(name)
+        place = self.resolve(above)
+        local = None if place is None else self._local(place, base)
         try:
             return None if local is None else posixpath.basename(os.readlink(local))
         except OSError:
@@ -213,13 +231,13 @@ class HostView:
             if place.count("/") < MAX_DEPTH:
                 for entry in self._entries(place):
                     if entry.is_directory and not entry.name.startswith("."):
-                        yield from self._walk(posixpath.join(place, entry.name), steps)
+                        yield from self._walk(_join(place, entry.name), steps)
         elif is_wild(step):
             pattern = glob_pattern(step)
             for entry in self._entries(place):
                 if pattern.match(entry.name) and (step.startswith(".") or not entry.name.startswith(".")):
-                    yield from self._walk(posixpath.join(place, entry.name), rest)
-        elif self.resolve(name := posixpath.join(place, step)) is not None:
+                    yield from self._walk(_join(place, entry.name), rest)
+        elif self.resolve(name := _join(place, step)) is not None:
             yield from self._walk(name, rest)
 
     def node(self, name: str) -> HostNode | None:
@@ -256,13 +274,15 @@ class HostView:
         kind = "block" if node.kind == "block device" else "char"
         return self.device(f"/sys/dev/{kind}/{node.number[0]}:{node.number[1]}")
 
-    def devices(self, subsystem: str) -> tuple[HostDevice, ...]:
-        """All devices of a class or bus, in natural order of their names."""
-        if subsystem not in self._subsystems:
+    def devices(self, subsystem: str, names: str = "*") -> tuple[HostDevice, ...]:
+        """The devices of a class or bus whose kernel names match, in natural order; others cost nothing but their name."""
+        key = (subsystem, names)
+        if key not in self._subsystems:
             places = [f"/sys/class/{subsystem}", f"/sys/bus/{subsystem}/devices"]
-            found = (self.device(f"{place}/{name}") for place in places for name in self.names(place))
-            self._subsystems[subsystem] = tuple(dict.fromkeys(device for device in found if device is not None))
-        return self._subsystems[subsystem]
+            matches = glob_pattern(names.replace("/", "!")).match
+            found = (self.device(f"{place}/{name}") for place in places for name in self.names(place) if matches(name))
+            self._subsystems[key] = tuple(dict.fromkeys(device for device in found if device is not None))
+        return self._subsystems[key]
 
     def udev_database_available(self) -> bool:
         """Whether the host's udev database is mounted here; an empty directory is none."""
@@ -281,3 +301,15 @@ class HostView:
             text = self.read(f"/run/udev/data/{device_id}", MAX_RECORD_BYTES) if "/" not in device_id else None
             self._records[device_id] = None if text is None else parse_record(text)
         return self._records[device_id]
+
+
+def _join(directory: str, name: str) -> str:
+    return f"/{name}" if directory == "/" else f"{directory}/{name}"
+
+
+def _read_file(path: str, limit: int) -> str:
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        return os.read(descriptor, limit).decode(errors="replace").rstrip("\n")
+    finally:
+        os.close(descriptor)

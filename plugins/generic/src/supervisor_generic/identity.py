@@ -21,6 +21,7 @@ _ENUMERATED = (
     (re.compile(r"\A(sd|vd|xvd|hd)[a-z]+(\d*)\Z"), r"\1#\2"),  # disks are counted in letters, their partitions are not
 )
 _COUNT = re.compile(r"\d+")
+_USB = "/sys/bus/usb/devices"
 _CONTENT = ("wwid", "device/wwid", "dm/uuid", "md/uuid", "device/serial", "serial")
 
 
@@ -79,6 +80,7 @@ class Identities:
         self._view = view
         self._roles = roles
         self._settled: set[str] = set()
+        self._by_serial: dict[str, list[str]] | None = None
         self._known: dict[str, Identity] = {}
 
     def of(self, node: HostNode, device: HostDevice | None) -> Identity:
@@ -112,20 +114,20 @@ class Identities:
             return None
         key = _serial_key(usb)
         label = f"usb-{usb.vendor}-{usb.product}-{usb.serial}"
-        if not self._goes_by_serial(key, whole.path):
+        if not self._goes_by_serial(key, usb.serial, whole.path):
             place = self._by_place(whole)
             key += f" at {place.key if place else usb.port}"
             label += f"-{usb.port.partition('-')[2]}"
         return Identity(f"{key} {self._tail(whole, device)}", _named(label, whole, device))
 
-    def _goes_by_serial(self, key: str, path: str) -> bool:
+    def _goes_by_serial(self, key: str, serial: str, path: str) -> bool:
         """Whether a USB device goes by its serial number alone: of several that share it, one may.
 
         It is the one that did so before, else the first newcomer by its port. One that had to be told apart keeps its longer
         name for as long as it is plugged in, or an id that a pod holds could come to mean another device.
         """
         if key not in self._settled:
-            plugged = sorted(self._by_serial.get(key, [path]), key=natural_order)
+            plugged = sorted(self._sharing(key, serial, path), key=natural_order)
             roles = {p: role for p, role in self._roles.get(key, {}).items() if p in plugged}
             for newcomer in (p for p in plugged if p not in roles):
                 roles[newcomer] = not any(roles.values())
@@ -133,14 +135,15 @@ class Identities:
             self._settled.add(key)
         return self._roles[key].get(path, False)
 
-    @functools.cached_property
-    def _by_serial(self) -> dict[str, list[str]]:
-        """The USB devices of each serial number."""
-        found: dict[str, list[str]] = {}
-        for device in self._view.devices("usb"):
-            if device.devtype == "usb_device" and device.usb is not None:
-                found.setdefault(_serial_key(device.usb), []).append(device.path)
-        return found
+    def _sharing(self, key: str, serial: str, path: str) -> list[str]:
+        """The plugged USB devices of one vendor, product and serial number."""
+        if self._by_serial is None:
+            self._by_serial = {}
+            for name in self._view.names(_USB):
+                if ":" not in name and (text := self._view.read(f"{_USB}/{name}/serial")):
+                    self._by_serial.setdefault(text, []).append(name)
+        alike = (self._view.device(f"{_USB}/{name}") for name in self._by_serial.get(serial, []))
+        return [d.path for d in alike if d is not None and d.usb is not None and _serial_key(d.usb) == key] or [path]
 
     def _by_content(self, device: HostDevice) -> Identity | None:
         if device.subsystem != "block":

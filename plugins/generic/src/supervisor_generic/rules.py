@@ -154,6 +154,7 @@ class UdevRule(Rule):
     def __init__(self, match: UdevMatch, words: str = "", *conditions: Condition) -> None:
         super().__init__(words or f"udev {_in_words(match)}")
         self._subsystem = match.subsystem
+        self._names = match.name or "*"
         self._tags = match.tags
         self._properties = tuple(match.properties)
         self._watches_usb = match.usb is not None
@@ -163,7 +164,7 @@ class UdevRule(Rule):
         """As in ``Rule``; a device whose node is not there yet is passed over."""
         if self.blind(view) is not None:
             return []
-        taken = (d for d in view.devices(self._subsystem) if d.node is not None and self._objection(d) is None)
+        taken = (d for d in view.devices(self._subsystem, self._names) if d.node is not None and self._objection(d) is None)
         nodes = ((view.node(device.node or ""), device) for device in taken)
         return [_found(node, device, identities) for node, device in nodes if node is not None]
 
