@@ -124,6 +124,7 @@ def _not_for_two_threads() -> Callable[..., ContainerEdits]:
         ({"name": None}, "name must be a string"),
         ({"name": property(lambda self: f"name-{next(SERIAL)}")}, "name changes from one reading to the next"),
         ({"discover": fails}, "discover raised OSError: no such bus"),
+        ({"discover": lambda self: vars(self).update(udev_subsystems="usb") or {}}, "udev_subsystems must be a collection"),
         ({"discover": lambda self: [1]}, "discover raised TypeError: discover() must return a mapping"),
         ({"discover": lambda self: {"widget": DEVICES}}, "widget: it has no vendor domain"),
         ({"discover": lambda self: {"a.b/c": [Device("")]}}, "a.b/c: Expected `str` matching regex"),

@@ -64,6 +64,7 @@ def _looks(trial: Trial, looks: int) -> None:
         trial.problems.append("each look leaves a file descriptor open")
     if looks > 2 and threading.active_count() - threads >= looks - 1:
         trial.problems.append("each look leaves a thread running")
+    trial.problems.extend(problems(trial.plugin))  # attributes are read again after each look
     for resource, inventory in trial.inventories.items():
         _think(trial, resource, inventory)
 
