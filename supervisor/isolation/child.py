@@ -126,7 +126,10 @@ def _encoded(value: object) -> bytes:
         if not isinstance(value, frames.Seen):
             raise
     # A text or number that no message can hold: it costs that device, not the look.
-    resources = {name: [_sendable(device) for device in devices] for name, devices in value.resources.items()}
+    resources = {
+        name: [_sendable(device) for device in devices] if isinstance(devices, list) else devices
+        for name, devices in value.resources.items()
+    }
     return msgspec.msgpack.encode(msgspec.structs.replace(value, resources=resources), enc_hook=_nameless)
 
 

@@ -1,9 +1,10 @@
 """What the supervisor holds of an isolated package: plugin objects that keep the contract and hand each call to the process."""
 
+import contextlib
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,16 +21,21 @@ MOST_UNREAPED = 3
 """Killed processes of one package that may hang in the kernel (in a driver that does not return) before no new one is started."""
 
 
+PUNCTUAL = 0.95
+"""The part of its time after which a call is late: a little before its asker gives up, so that the asker hears why."""
+
+
 class Limits(msgspec.Struct, frozen=True):
     """How long a process may take for each call, in seconds, and how much memory it may have, in bytes.
 
-    A call that takes longer is answered by killing the process. Advice is only given up by its asker long before.
+    A call that takes longer is answered by killing the process. Advice has long: whoever asked for it goes on without, and that
+    is no reason to kill.
     """
 
     load: float = 30.0
     look: float = 30.0
-    allocate: float = 10.0
-    pre_start: float = 30.0
+    allocate: float = 5.0
+    pre_start: float = 25.0
     preferred_allocation: float = 10.0
     memory: int = 1 << 30
 
@@ -97,9 +103,9 @@ class IsolatedPackage:
             self._lock.release()
 
     def _successor(self, deadline: float) -> Process:
-        if self._process is not None:
-            self._killed = [process for process in (*self._killed, self._process) if not process.wait(0.1)]
-            self._process = None
+        before = [*self._killed, self._process] if self._process is not None else self._killed
+        self._killed = [process for process in before if not process.wait(0.1)]
+        self._process = None
         if self._closed:
             raise PluginFailed("its package was retired")
         if len(self._killed) >= MOST_UNREAPED:
@@ -120,63 +126,60 @@ class _Proxy:
         self.udev_subsystems: Sequence[str] = info.subsystems
         self._capabilities = info.capabilities
         self._package = package
-        self._process: Process | None = None
-        self._looks: socket.socket | None = None
         self._seen = frames.Seen({}, info.subsystems, {}, ())
 
     def discover(self) -> Mapping[str, Sequence[Device]]:
         """The plugin's look; devices, and the whole, that are as before are the same objects as before."""
-        deadline = time.monotonic() + self._package.limits.look
-        reply = self._ask_looking(self._package.running_for_look(deadline), frames.Discover(self.name), deadline)
+        deadline = time.monotonic() + PUNCTUAL * self._package.limits.look
+        process = self._package.running_for_look(deadline)
+        self._check(process)
+        reply = process.ask(frames.Discover(self.name), deadline, lane=self.name)
         if isinstance(reply, frames.Answer):
-            self._seen = answers.seen(reply.value, self._seen.resources)
+            with process.blamed("discover()"):
+                self._seen = answers.seen(reply.value, self._seen.resources)
             self.udev_subsystems = self._seen.subsystems
         resources: Mapping[str, Sequence[Device]] = self._seen.resources
         return resources
-
-    def _ask_looking(self, process: Process, request: frames.Request, deadline: float) -> frames.Answer | frames.Unchanged:
-        """Ask over the one connection, and so in the one thread of the other side, that is kept for looks."""
-        if process is not self._process or self._looks is None:
-            self._check(process)
-            if self._looks is not None:
-                self._looks.close()
-            self._process, self._looks = process, process.connect()
-        return process.ask(self._looks, request, deadline)
 
     def _check(self, process: Process) -> None:
         now = {info.name: info.capabilities for info in process.started.plugins}
         if now.get(self.name) != self._capabilities:
             raise PluginFailed("after a new start its package offers other plugins; restart the supervisor")
 
-    def _ask(self, request: frames.Request, seconds: float) -> msgspec.Raw:
+    def _ask(self, request: frames.Request, seconds: float, read: Callable[[msgspec.Raw], Any], lane: str = "") -> Any:
         process = self._package.running()
-        with process.connection() as connection:
-            return _value(process.ask(connection, request, time.monotonic() + seconds))
+        reply = process.ask(request, time.monotonic() + PUNCTUAL * seconds, lane)
+        with process.blamed(f"{request.__struct_config__.tag}()"):
+            return read(reply.value if isinstance(reply, frames.Answer) else msgspec.Raw())  # only a look can be unchanged
 
 
 class _Watches(_Proxy):
     async def watch(self, look_again: LookAgain) -> None:
         """The plugin's own events. Raises ``PluginFailed`` when they or the process end; none is started for them."""
-        import trio  # not at the top: the process of a package imports this module's package
-
-        with self._package.running().connect() as connection:
-            frames.send(connection, frames.Watch(self.name), time.monotonic() + 1.0)
+        process = self._package.running()
+        with process.connect() as connection:
+            with process.blamed("watch()"):
+                frames.send(connection, frames.Watch(self.name), time.monotonic() + 1.0)
             connection.settimeout(0)
-            text = b""
-            while frames.ENDED not in text:
-                await trio.lowlevel.wait_readable(connection)
-                text = _received(connection)
-                if frames.LOOK_AGAIN in text.partition(frames.ENDED)[0]:
+            ended = b""
+            while len(ended) < 4096 and (some := await _received(connection)):
+                calls, dot, why = (b"", b"", some) if ended else some.partition(frames.ENDED)
+                ended += dot + why
+                if calls:
                     look_again()
-        if why := text.partition(frames.ENDED)[2].decode(errors="replace"):
-            raise PluginFailed(why)
+        if not ended:
+            raise PluginFailed("its process has ended")
+        if why := ended[1:]:
+            raise PluginFailed(why.decode(errors="replace"))
 
 
 class _Allocates(_Proxy):
     def allocate(self, resource: str, devices: Sequence[Device], edits: ContainerEdits) -> ContainerEdits:
         """As the plugin does it; what it returned is not checked here."""
         request = frames.Allocate(self.name, resource, tuple(devices), edits)
-        answer: ContainerEdits = answers.struct(self._ask(request, self._package.limits.allocate), ContainerEdits)
+        answer: ContainerEdits = self._ask(
+            request, self._package.limits.allocate, lambda raw: answers.struct(raw, ContainerEdits)
+        )
         return answer
 
 
@@ -186,7 +189,7 @@ class _Prefers(_Proxy):
     ) -> Sequence[str]:
         """As the plugin advises; what it returned is not checked here."""
         request = frames.PreferredAllocation(self.name, resource, tuple(available), tuple(must_include), size)
-        answer: Sequence[str] = answers.decoded(self._ask(request, self._package.limits.preferred_allocation), Any)
+        answer: Sequence[str] = self._ask(request, self._package.limits.preferred_allocation, msgspec.msgpack.decode)
         return answer
 
 
@@ -200,7 +203,8 @@ class _PreStarts(_Proxy):
 
     def pre_start(self, resource: str, devices: Sequence[Device]) -> None:
         """As the plugin does it."""
-        self._ask(frames.PreStart(self.name, resource, tuple(devices)), self._package.limits.pre_start)
+        request = frames.PreStart(self.name, resource, tuple(devices))
+        self._ask(request, self._package.limits.pre_start, msgspec.msgpack.decode)
 
 
 class _Notices(_Proxy):
@@ -215,9 +219,9 @@ class _Explains(_Proxy):
     def explain(self, text: str) -> Sequence[str]:
         """As the plugin explains, in its looking thread."""
         printable = text.encode(errors="replace").decode()  # an argument of a command line may be no text
-        deadline = time.monotonic() + self._package.limits.look
-        reply = self._ask_looking(self._package.running(), frames.Explain(self.name, printable), deadline)
-        return answers.decoded(_value(reply), tuple[str, ...])  # type: ignore[no-any-return]  # it is what was asked for
+        request, sentences = frames.Explain(self.name, printable), msgspec.msgpack.Decoder(tuple[str, ...])
+        answer: Sequence[str] = self._ask(request, self._package.limits.look, sentences.decode, lane=self.name)
+        return answer
 
 
 _CAPABILITIES = {
@@ -236,19 +240,13 @@ def _proxy(package: IsolatedPackage, info: frames.PluginInfo) -> DevicePlugin:
     return proxy
 
 
-def _value(reply: frames.Answer | frames.Unchanged) -> msgspec.Raw:
-    if isinstance(reply, frames.Unchanged):
-        raise PluginFailed("its process answered nonsense: only a look can be unchanged")
-    return reply.value
+async def _received(connection: socket.socket) -> bytes:
+    import trio  # not at the top: the process of a package imports this one on its way to its own
 
-
-def _received(connection: socket.socket) -> bytes:
-    try:
-        text = connection.recv(4096)
-    except BlockingIOError:
-        return b""
-    except OSError as error:
-        raise PluginFailed(f"the connection to its process broke: {error}") from error
-    if not text:
-        raise PluginFailed("its process has ended")
-    return text
+    while True:
+        await trio.lowlevel.wait_readable(connection)
+        with contextlib.suppress(BlockingIOError):
+            try:
+                return connection.recv(4096)
+            except ConnectionError:
+                return b""

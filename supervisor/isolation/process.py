@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import msgspec
 
@@ -35,7 +36,7 @@ class Process:
         """Start it and wait until it has loaded the package. Raises ``PluginRefused`` and ``PluginFailed``."""
         self.package = start.package
         self._lock = threading.Lock()
-        self._idle: deque[socket.socket] = deque()
+        self._idle: defaultdict[str, list[socket.socket]] = defaultdict(list)
         self._ended = threading.Event()
         self._killed_because = ""
         self._last_words = b""
@@ -85,14 +86,14 @@ class Process:
         """Wait for its end, at most so many seconds; whether it came."""
         return self._ended.wait(timeout)
 
-    def ask(self, connection: socket.socket, request: frames.Request, deadline: float) -> frames.Answer | frames.Unchanged:
+    def ask(self, request: frames.Request, deadline: float, lane: str = "") -> frames.Answer | frames.Unchanged:
         """The answer to a request. Past ``deadline`` (``time.monotonic()``) the process is killed.
 
-        Raises ``AllocationRefused`` as the plugin did, and ``PluginFailed`` for everything else.
+        Requests of one ``lane`` that do not overlap run in one thread over there. Raises ``AllocationRefused`` as the plugin
+        did, and ``PluginFailed`` for everything else.
         """
-        began = time.monotonic()
-        what = f"{request.__struct_config__.tag}()"
-        with self._blame(f"{what} took longer than {max(deadline - began, 0):.3g} s", what):
+        what, seconds = f"{request.__struct_config__.tag}()", deadline - time.monotonic()
+        with self._connection(lane) as connection, self.blamed(what, f"took longer than {max(seconds, 0):.3g} s"):
             frames.send(connection, request, deadline)
             reply: _Reply = msgspec.msgpack.decode(frames.receive(connection, deadline), type=_Reply)
         if isinstance(reply, frames.Failure):
@@ -100,18 +101,36 @@ class Process:
         return reply
 
     @contextmanager
-    def connection(self) -> Iterator[socket.socket]:
-        """A connection for one request: one that is idle, else a new one. After an error it is not used again."""
+    def blamed(self, what: str, late: str = "took too long") -> Iterator[None]:
+        """What goes wrong with an answer in here, the process is killed for, and ``PluginFailed`` says so."""
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self.connect()
+            yield
+        except TimeoutError as error:
+            self.kill(f"{what} {late}; its process was killed")
+            raise PluginFailed(self.fate()) from error
+        except (EOFError, OSError) as error:
+            raise PluginFailed(self.fate()) from error
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.kill(f"{what} was answered with nonsense ({error}); its process was killed")
+            raise PluginFailed(self.fate()) from error
+
+    @contextmanager
+    def _connection(self, lane: str) -> Iterator[socket.socket]:
+        """A connection that is idle in this lane, else a new one. After an error it is not used again."""
+        with self._lock:
+            idle = self._idle[lane]
+            connection = idle.pop() if idle else None
+        connection = connection or self.connect()
         try:
             yield connection
         except BaseException:
             connection.close()
             raise
-        self._idle.append(connection)
+        with self._lock:
+            if not self._ended.is_set():
+                self._idle[lane].append(connection)
+                return
+        connection.close()
 
     def connect(self) -> socket.socket:
         """A new connection, served by a thread of its own on the other side. Raises ``PluginFailed``."""
@@ -139,7 +158,7 @@ class Process:
 
     def _start(self, start: frames.Start, deadline: float) -> frames.Started:
         try:
-            with self._blame("loading it took too long", "loading it"):
+            with self.blamed("loading it"):
                 frames.send(self._control, start, deadline)
                 reply: _FirstReply = msgspec.msgpack.decode(frames.receive(self._control, deadline), type=_FirstReply)
         except PluginFailed:
@@ -150,19 +169,6 @@ class Process:
             self.kill("loading it failed")
             raise PluginRefused(reply.text) if reply.refused else PluginFailed(reply.text)
         return reply
-
-    @contextmanager
-    def _blame(self, late: str, what: str) -> Iterator[None]:
-        try:
-            yield
-        except TimeoutError as error:
-            self.kill(f"{late}; its process was killed")
-            raise PluginFailed(self.fate()) from error
-        except (EOFError, OSError) as error:
-            raise PluginFailed(self.fate()) from error
-        except (msgspec.MsgspecError, ValueError) as error:
-            self.kill(f"{what} was answered with nonsense ({error}); its process was killed")
-            raise PluginFailed(self.fate()) from error
 
     def _keep(self) -> None:
         """Pass on what it prints until it has ended, then reap it. The only place that closes our ends."""
@@ -178,16 +184,19 @@ class Process:
             self._pass_on(os.read(output.fileno(), 65536))
         with self._lock:
             self._kill_all()
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ChildProcessError):  # whoever started us may have it so that the kernel reaps
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:  # until it is reaped, its number is nobody else's
             self._kill_all()
             self._popen.wait()
             self._ended.set()
-            self._control.close()
-        os.close(self._lifeline)
+            for connection in (self._control, *chain.from_iterable(self._idle.values())):
+                connection.close()
         output.close()
-        for connection in self._idle:
-            connection.close()
+        os.close(self._lifeline)
+        with contextlib.suppress(ChildProcessError):
+            while True:  # as the first process of a container we inherit, and must reap, what it had started
+                os.waitpid(-self.pid, 0)
 
     def _kill_all(self) -> None:
         with contextlib.suppress(ProcessLookupError):
