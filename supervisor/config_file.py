@@ -22,6 +22,8 @@ from supervisor.yamltext import Node, Position, Problem, read
 DEFAULT_PATH = "/etc/device-plugin-supervisor/config.yaml"
 LARGEST = 1 << 20
 """Bytes. A ConfigMap cannot hold more, and parsing time grows with the size."""
+MOST_LINES = 100
+"""Problems in one report."""
 
 
 class Document:
@@ -199,10 +201,15 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def render(path: str, problems: Iterable[Problem]) -> tuple[str, ...]:
-    """Each problem as ``file:line:column: key: text``, in the order of the file."""
+    """The first problems as ``file:line:column: key: text``, in the order of the file."""
     last = Position(1 << 62, 0)
     ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.at or last)
-    return tuple(": ".join(filter(None, (_place(path, problem.at), problem.path, problem.text))) for problem in ordered)
+    lines = [
+        ": ".join(filter(None, (_place(path, problem.at), problem.path, problem.text))) for problem in ordered[:MOST_LINES]
+    ]
+    if len(ordered) > MOST_LINES:
+        lines.append(f"{path}: and {len(ordered) - MOST_LINES} more problems")
+    return tuple(lines)
 
 
 def _place(path: str, at: Position | None) -> str:

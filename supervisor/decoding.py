@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from supervisor.yamltext import Node, Problem
+from supervisor.yamltext import Node, Problem, shortened
 
 MOST_PROBLEMS = 50
 """More than this nobody reads at once."""
@@ -115,45 +115,54 @@ class _Search:
     def _find(self, error: str) -> tuple[str, bool, list[tuple[Any, Node]]]:
         """Message, whether it is about a key, and the way from the root to the node it is about."""
         message, _, place = error.rpartition(" - at `")
-        if not message:
-            return error, False, [("", self._root)]
-        of_key = place.startswith("key` in `")
-        steps = [*_STEP.finditer(place)]
         trail: list[tuple[Any, Node]] = [("", self._root)]
-        for step in steps:
-            key = self._child(trail[-1][1], step, error)
+        if not message:
+            return error, False, trail
+        narrowed: list[tuple[Node, dict[str, Any]]] = []
+        steps: list[re.Match[str] | None] = [*_STEP.finditer(place)]
+        of_key = place.startswith("key` in `")
+        for step in [*steps, None] if of_key else steps:
+            node = trail[-1][1]
+            key = self._first_bad(node, error, narrowed) if step is None or step["any"] else _named(node, step)
             if key is None:
-                return message, False, trail
-            trail.append((key, trail[-1][1].children[key]))
-        if of_key and (key := self._first_bad(trail[-1][1], error)) is not None:
-            trail.append((key, trail[-1][1].children[key]))
+                of_key = False
+                break
+            trail.append((key, node.children[key]))
+        for node, everything in narrowed:
+            node.value.update(everything)
         return message, of_key, trail
 
-    def _child(self, node: Node, step: re.Match[str], error: str) -> Any:
-        if step["any"]:
-            return self._first_bad(node, error)
-        if step["field"]:
-            return step["field"] if step["field"] in node.children else None
-        keys = list(node.children)
-        number = int(step["number"])
-        return keys[number] if number < len(keys) else None
+    def _first_bad(self, node: Node, error: str, narrowed: list[tuple[Node, dict[str, Any]]]) -> Any:
+        """Which entry of a mapping ``error`` is about: msgspec does not say, but it takes them in order.
 
-    def _first_bad(self, node: Node, error: str) -> Any:
-        """Which entry of a mapping ``error`` is about: msgspec does not say, but it takes them in order."""
+        Leaves that entry as the mapping's last one, so that the search inside it meets no later one with the same error.
+        """
         everything = dict(node.value)
         keys = list(everything)
+        narrowed.append((node, everything))
+
+        def keep(count: int) -> None:
+            node.value.clear()
+            node.value.update((key, everything[key]) for key in keys[:count])
+
         low, high = 0, len(keys)  # the first `low` entries do not give this error, the first `high` do
         while high - low > 1:
             middle = (low + high) // 2
-            node.value.clear()
-            node.value.update((key, everything[key]) for key in keys[:middle])
+            keep(middle)
             if self._error() == error:
                 high = middle
             else:
                 low = middle
-        node.value.clear()
-        node.value.update(everything)
+        keep(high)
         return keys[low] if keys else None
+
+
+def _named(node: Node, step: re.Match[str]) -> Any:
+    """The child that a step of msgspec's path names, by key or by the number it has now."""
+    if step["field"]:
+        return step["field"] if step["field"] in node.children else None
+    keys, number = list(node.children), int(step["number"])
+    return keys[number] if number < len(keys) else None
 
 
 def _follow(node: Node, path: str) -> Node | None:
@@ -204,20 +213,15 @@ def _say(message: str, node: Node | None, infos: Sequence[inspect.Type]) -> str:
     value = node.value if node is not None else None
     if message.startswith("Invalid enum value") and (choices := [*_choices(infos)]):
         wanted = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-        return f"Expected {wanted}, got {_shown(value)}{did_you_mean(str(value), choices)}"
+        return f"Expected {wanted}, got {shortened(repr(value))}{did_you_mean(str(value), choices)}"
     if "matching regex" in message and (described := next(_descriptions(infos), None)):
-        return f"Expected {described}, got {_shown(value)}"
+        return f"Expected {described}, got {shortened(repr(value))}"
     text = re.sub(r"`([^`]*)`", lambda found: " or ".join(_word(word) for word in found[1].split(" | ")), message)
     if plain is not None and "str" in text.partition(", got ")[0] and not isinstance(value, str) and value is not None:
-        return f'{text}: write "{plain}" in quotes'
+        return f'{text}: write "{shortened(plain)}" in quotes'
     if "bool" in text.partition(", got ")[0] and str(value).lower() in _LIKE_BOOL:
         return f"{text}: write true or false"
     return text
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _word(name: str) -> str:

@@ -148,10 +148,12 @@ class _Reader:
         """The node that ``event`` begins, or ``None`` for one that is refused as a whole."""
         at = _at(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            self._refuse(at, path, f"aliases (*{event.anchor}) are not allowed: write the value out")
+            self._refuse(at, path, f"aliases (*{shortened(str(event.anchor))}) are not allowed: write the value out")
             return None
         if event.anchor is not None:
-            self._refuse(at, path, f"anchors (&{event.anchor}) are not allowed: write the value out where it is needed")
+            self._refuse(
+                at, path, f"anchors (&{shortened(event.anchor)}) are not allowed: write the value out where it is needed"
+            )
         if depth > DEEPEST:
             self._refuse(at, path, f"is nested more than {DEEPEST} deep")
             raise _GiveUp
@@ -165,7 +167,7 @@ class _Reader:
 
     def _check_tag(self, event: Any, path: str, kind: str) -> None:
         if event.tag not in {None, "!", _CORE_TAG + kind}:
-            self._refuse(_at(event.start_mark), path, f"the tag {event.tag} is not allowed")
+            self._refuse(_at(event.start_mark), path, f"the tag {shortened(event.tag)} is not allowed")
 
     def _sequence(self, node: Node, depth: int) -> Node:
         for number, event in enumerate(self._events):
@@ -204,7 +206,7 @@ class _Reader:
             return None
         if isinstance(node.value, str):
             return node.value
-        cure = f'write "{node.plain}"' if node.plain else "write a word"
+        cure = f'write "{shortened(node.plain)}"' if node.plain else "write a word"
         self._refuse(_at(event.start_mark), mapping.path, f"a key must be a string: {cure}")
         return None
 
@@ -217,7 +219,7 @@ class _Reader:
         else:
             value, problem = event.value, None
         if problem is None and event.tag is not None and kind not in {"!", "str", _kind(value)}:
-            problem = f"the tag {event.tag} is not allowed"
+            problem = f"the tag {shortened(event.tag)} is not allowed"
         if problem is not None:
             self._refuse(at, path, problem)
             return None
@@ -243,7 +245,7 @@ def _resolve(text: str) -> tuple[Any, str | None]:
 def _integer(text: str) -> tuple[int | None, str | None]:
     digits = text.lstrip("+-")
     if digits[0] == "0" and digits.isdigit() and digits != "0":
-        return None, f'a number must not begin with 0: write "{text[:40]}" in quotes, or 0o… for an octal one'
+        return None, f'a number must not begin with 0: write "{shortened(text)}" in quotes, or 0o… for an octal one'
     number = int(text, 0) if len(text) <= 24 else 1 << 64
     if not -(1 << 63) <= number < 1 << 63:
         return None, "the number does not fit into 64 bits"
@@ -256,9 +258,13 @@ def _kind(value: Any) -> str:
 
 def _join(path: str, key: str) -> str:
     if not _PLAIN_KEY.fullmatch(key):
-        shown = key if len(key) <= 80 else key[:79] + "…"
-        return f"{path}[{shown!r}]"
-    return f"{path}.{key}" if path else key
+        return f"{path}[{shortened(key)!r}]"
+    return f"{path}.{shortened(key)}" if path else shortened(key)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """A word of the file as a message may hold it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _at(mark: Any) -> Position:

@@ -26,7 +26,7 @@ from supervisor.config import (
     PluginSection,
     SupervisorConfig,
 )
-from supervisor.config_file import LARGEST, Document, defaults, load, parse
+from supervisor.config_file import LARGEST, MOST_LINES, Document, defaults, load, parse
 from supervisor.errors import ConfigError, PluginRefused
 
 HEAD = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
@@ -155,6 +155,31 @@ def test_a_plugin_that_is_not_mentioned_gets_its_defaults() -> None:
 def test_a_mistake_is_one_line_with_its_place_and_cure(text: str | bytes, problems: list[str]) -> None:
     """File, line, column, key and what to do, and nothing that only follows from it."""
     assert _problems(text) == tuple(f"config.yaml:{problem}" for problem in problems)
+
+
+def test_a_report_is_never_endless() -> None:
+    """A file of mistakes gives the first ones and the number of the others, in lines that a terminal can show."""
+    problems = _problems(HEAD + "a: *x\n" * 1000)
+    assert len(problems) == MOST_LINES + 1
+    assert problems[0] == "config.yaml:3:4: a: aliases (*x) are not allowed: write the value out"
+    assert problems[-1] == f"config.yaml: and {1000 - MOST_LINES} more problems"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "? {long}\n: 1",
+        "{long}: *{long}",
+        "a: !{long} 1",
+        "a: &{long} 1",
+        "http: {{listen: 1.{nines}}}",
+        "log: {{level: {long}}}",
+    ],
+)
+def test_a_line_is_never_endless(text: str) -> None:
+    """However long a word of the file is, its problem is short."""
+    problems = _problems(HEAD + text.format(long="x" * 1000, nines="9" * 1000))
+    assert all(len(problem) < 400 for problem in problems), problems
 
 
 def test_all_sections_are_checked_although_one_is_wrong() -> None:

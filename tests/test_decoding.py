@@ -136,6 +136,19 @@ def test_all_mistakes_are_found_and_nothing_is_invented() -> None:
     ]
 
 
+_WORDS = st.text("abcdefg", min_size=1, max_size=2)
+
+
+@given(st.dictionaries(_WORDS, st.dictionaries(_WORDS, st.just("ok") | st.integers(0, 3), max_size=5), max_size=5))
+def test_the_same_mistake_in_many_mappings_is_found_in_each(envs: dict[str, dict[str, str | int]]) -> None:
+    """What is right is never accused of another entry's mistake, however the mappings are nested."""
+    tree = {"rules": [{"name": "a"}], "byName": {name: {"name": name, "envs": values} for name, values in envs.items()}}
+    root, _ = read(json.dumps(tree).encode())
+    assert root is not None
+    wrong = [f"byName.{name}.envs.{key}" for name, values in envs.items() for key, value in values.items() if value != "ok"]
+    assert [path for _, path, _ in decode(root, _Section)[1]] == wrong
+
+
 def test_a_long_report_ends() -> None:
     """Thousands of mistakes give the first ones and say that there are more."""
     _, problems = _decode("rules: [" + "{name: 1}, " * 5000 + "]")
