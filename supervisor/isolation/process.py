@@ -38,6 +38,7 @@ class Process:
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[socket.socket]] = defaultdict(list)
         self._ended = threading.Event()
+        self._start_over = threading.Event()
         self._killed_because = ""
         self._last_words = b""
         self._control, theirs = socket.socketpair()
@@ -51,15 +52,18 @@ class Process:
                 pass_fds=(theirs.fileno(), read_end),
                 start_new_session=True,
             )
-        except OSError as error:
+            threading.Thread(target=self._keep, name=f"{self.package} keeper", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # the node's limit of processes or threads is reached
             self._control.close()
-            os.close(self._lifeline)
+            os.close(self._lifeline)  # with it a process that has no keeper ends
             raise PluginFailed(f"no process can be started for it: {error}") from error
         finally:
             theirs.close()
             os.close(read_end)
-        threading.Thread(target=self._keep, name=f"{self.package} keeper", daemon=True).start()
-        self.started = self._start(start, deadline)
+        try:
+            self.started = self._start(start, deadline)
+        finally:
+            self._start_over.set()
 
     @property
     def pid(self) -> int:
@@ -190,8 +194,9 @@ class Process:
             self._kill_all()
             self._popen.wait()
             self._ended.set()
-            for connection in (self._control, *chain.from_iterable(self._idle.values())):
-                connection.close()
+        self._start_over.wait()  # it may have answered and ended; the answer is to be read
+        for connection in (self._control, *chain.from_iterable(self._idle.values())):
+            connection.close()
         output.close()
         os.close(self._lifeline)
         with contextlib.suppress(ChildProcessError):
