@@ -19,7 +19,7 @@ def is_wild(pattern: str) -> bool:
     return _WILDCARD.search(pattern) is not None
 
 
-@functools.lru_cache(maxsize=65_536)
+@functools.lru_cache(maxsize=4096)
 def natural_order(name: str) -> tuple[tuple[str, int], ...]:
     """A sort key that counts: ``ttyUSB2`` comes before ``ttyUSB10``."""
     words = [*_NUMBER.split(name), "0"]

@@ -8,7 +8,7 @@ them: hence plain ``os`` calls on strings here, and no step that was taken befor
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from msgspec import Struct
@@ -62,8 +62,8 @@ class HostNode(Struct, frozen=True):
 
 class _Entry(Struct, frozen=True):
     name: str
-    is_link: bool
     is_directory: bool
+    inode: int
 
 
 class HostView:
@@ -77,6 +77,7 @@ class HostView:
         self._locals: dict[str, str | None] = {}
         self._texts: dict[str, str | None] = {}
         self._listings: dict[str, tuple[_Entry, ...]] = {}
+        self._nodes: dict[str, HostNode | None] = {}
         self._devices: dict[str, HostDevice | None] = {}
         self._subsystems: dict[tuple[str, str], tuple[HostDevice, ...]] = {}
         self._records: dict[str, UdevRecord | None] = {}
@@ -171,11 +172,15 @@ class HostView:
 
     def names(self, directory: str) -> tuple[str, ...]:
         """The names in a directory, in natural order; empty where there is none."""
-        return tuple(entry.name for entry in self._entries(directory))
+        return _counted(entry.name for entry in self._entries(directory))
 
     def directories(self, directory: str) -> tuple[str, ...]:
         """As ``names``, of directories alone (links to some are none)."""
-        return tuple(entry.name for entry in self._entries(directory) if entry.is_directory)
+        return _counted(entry.name for entry in self._entries(directory) if entry.is_directory)
+
+    def inodes(self, directory: str) -> Mapping[str, int]:
+        """The inode number of each name in a directory. In sysfs what is made anew has a new one, even under an old name."""
+        return {entry.name: entry.inode for entry in self._entries(directory)}
 
     def _entries(self, directory: str) -> tuple[_Entry, ...]:
         path = self.resolve(directory)
@@ -190,7 +195,7 @@ class HostView:
         try:
             with os.scandir(local) as found:
                 entries = [
-                    _Entry(entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False))
+                    _Entry(entry.name, entry.is_dir(follow_symlinks=False), entry.inode())
                     for entry in islice(found, MAX_ENTRIES + 1)
                 ]
         except PermissionError:
@@ -200,7 +205,7 @@ class HostView:
             return ()
         if len(entries) > MAX_ENTRIES:
             self._complain(f"{path} has more than {MAX_ENTRIES} entries; the rest is not looked at")
-        return tuple(sorted(entries[:MAX_ENTRIES], key=lambda entry: (natural_order(entry.name), entry.name)))
+        return tuple(entries[:MAX_ENTRIES])
 
     def _complain(self, problem: str) -> None:
         if problem not in self.problems:
@@ -217,8 +222,7 @@ class HostView:
             names = dict.fromkeys(found)
             if len(names) > MAX_ENTRIES:
                 self._complain(f"{pattern} matches more than {MAX_ENTRIES} names; the rest is not looked at")
-            ordered = sorted(names, key=lambda name: (natural_order(name), name))
-            self._globs[pattern] = tuple(ordered[:MAX_ENTRIES])
+            self._globs[pattern] = _counted(names)[:MAX_ENTRIES]
         return self._globs[pattern]
 
     def _walk(self, place: str, steps: tuple[str, ...]) -> Iterator[str]:
@@ -242,6 +246,11 @@ class HostView:
 
     def node(self, name: str) -> HostNode | None:
         """What lies at a name, links followed; ``None`` where nothing does."""
+        if name not in self._nodes:
+            self._nodes[name] = self._stat(name)
+        return self._nodes[name]
+
+    def _stat(self, name: str) -> HostNode | None:
         path = self.resolve(name)
         local = None if path is None else self.host.local(path)
         if path is None or local is None:
@@ -280,7 +289,8 @@ class HostView:
         if key not in self._subsystems:
             places = [f"/sys/class/{subsystem}", f"/sys/bus/{subsystem}/devices"]
             matches = glob_pattern(names.replace("/", "!")).match
-            found = (self.device(f"{place}/{name}") for place in places for name in self.names(place) if matches(name))
+            named = ((place, _counted(filter(matches, self.inodes(place)))) for place in places)
+            found = (self.device(f"{place}/{name}") for place, names in named for name in names)
             self._subsystems[key] = tuple(dict.fromkeys(device for device in found if device is not None))
         return self._subsystems[key]
 
@@ -301,6 +311,11 @@ class HostView:
             text = self.read(f"/run/udev/data/{device_id}", MAX_RECORD_BYTES) if "/" not in device_id else None
             self._records[device_id] = None if text is None else parse_record(text)
         return self._records[device_id]
+
+
+def _counted(names: Iterable[str]) -> tuple[str, ...]:
+    """In natural order; names that count alike (``a1``, ``a01``) by their characters."""
+    return tuple(sorted(names, key=lambda name: (natural_order(name), name)))
 
 
 def _join(directory: str, name: str) -> str:

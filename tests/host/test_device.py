@@ -53,6 +53,16 @@ def test_what_is_no_device_is_not_listed(tree: Tree) -> None:
     assert view_of(tree).devices("none") == ()
 
 
+def test_only_the_named_devices_are_looked_at(tree: Tree) -> None:
+    """With a pattern of names, the others' directories are not even read."""
+    for index in (0, 2, 10):
+        hardware.disk(tree, index)
+    view = view_of(tree)
+    assert [device.name for device in view.devices("block", "loop*")] == ["loop0", "loop2", "loop10"]
+    assert [device.name for device in view.devices("block", "loop?")] == ["loop0", "loop2"]
+    assert view.devices("block", "loop2") == (view.device("/sys/devices/virtual/block/loop2"),)
+
+
 def test_properties_without_a_database_are_the_kernels(tree: Tree) -> None:
     """Without a record a device still has what the kernel says, under the names that udevadm shows."""
     hardware.disk(tree)

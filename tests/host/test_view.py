@@ -2,14 +2,16 @@
 
 import glob
 import os
+import pickle
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import Host, HostView
+from supervisor import Host, HostView, glob_pattern
 from supervisor.host import view as view_module
 from tests.bed.fakesys import Node, Tree
 
@@ -40,6 +42,21 @@ def test_names_map_to_our_paths_and_back(root: str, words: list[str], elsewhere:
 def test_nothing_else_is_the_hosts(name: str) -> None:
     """Names outside the four directories have no path here."""
     assert Host().local(name) is None
+
+
+def test_roots_travel_to_other_processes() -> None:
+    """A plugin in a process of its own gets them by pickle or by message."""
+    host = Host(sysfs="/host/sys", run_udev="/host/run/udev")
+    assert pickle.loads(pickle.dumps(host)) == host
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(host), type=Host) == host
+
+
+@given(st.text("ab[]!^-*?&~|\\(){}.\n", max_size=8), st.text("ab[]", max_size=4))
+def test_every_text_is_a_pattern(pattern: str, text: str) -> None:
+    """No pattern of an operator breaks a look, and a text without wildcards matches itself alone."""
+    matched = glob_pattern(pattern).match(text)
+    if not set(pattern) & set("[]*?"):
+        assert (matched is not None) == (pattern == text)
 
 
 def test_the_deepest_root_names_a_path() -> None:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -23,10 +23,6 @@ _ENUMERATED = (
 _COUNT = re.compile(r"\d+")
 _USB = "/sys/bus/usb/devices"
 _CONTENT = ("wwid", "device/wwid", "dm/uuid", "md/uuid", "device/serial", "serial")
-
-
-Roles = MutableMapping[str, Mapping[str, bool]]
-"""For each USB serial number, the plugged devices by their directory: whether each goes by the serial number alone."""
 
 
 class Identity(Struct, frozen=True):
@@ -55,7 +51,7 @@ def unit_of(replica: str) -> str:
     return replica.partition(_REPLICA)[0]
 
 
-@functools.lru_cache(maxsize=65_536)
+@functools.lru_cache(maxsize=4096)
 def mask(name: str) -> str:
     """A kernel name without what the kernel merely counted: ``ttyUSB3`` and ``ttyUSB7`` are both ``ttyUSB#``."""
     for pattern, replacement in _ENUMERATED:
@@ -73,12 +69,22 @@ def place_among(name: str, siblings: Iterable[str]) -> str:
     return f"{masked}{alike.index(name)}"
 
 
-class Identities:
-    """The identities of one look. ``roles`` is kept between looks: which of several twins goes by its serial number alone."""
+class Memory:
+    """What is remembered between looks."""
 
-    def __init__(self, view: HostView, roles: Roles) -> None:
+    def __init__(self) -> None:
+        self.roles: dict[str, Mapping[str, bool]] = {}
+        """For each USB serial number, the plugged devices by their directory: whether each goes by the serial number alone."""
+        self.serials: dict[str, tuple[int, str | None]] = {}
+        """For each USB device, by its name in sysfs, its inode and serial number."""
+
+
+class Identities:
+    """The identities of one look."""
+
+    def __init__(self, view: HostView, memory: Memory) -> None:
         self._view = view
-        self._roles = roles
+        self._memory = memory
         self._settled: set[str] = set()
         self._by_serial: dict[str, list[str]] | None = None
         self._known: dict[str, Identity] = {}
@@ -128,22 +134,31 @@ class Identities:
         """
         if key not in self._settled:
             plugged = sorted(self._sharing(key, serial, path), key=natural_order)
-            roles = {p: role for p, role in self._roles.get(key, {}).items() if p in plugged}
+            roles = {p: role for p, role in self._memory.roles.get(key, {}).items() if p in plugged}
             for newcomer in (p for p in plugged if p not in roles):
                 roles[newcomer] = not any(roles.values())
-            self._roles[key] = roles
+            self._memory.roles[key] = roles
             self._settled.add(key)
-        return self._roles[key].get(path, False)
+        return self._memory.roles[key].get(path, False)
 
     def _sharing(self, key: str, serial: str, path: str) -> list[str]:
         """The plugged USB devices of one vendor, product and serial number."""
         if self._by_serial is None:
             self._by_serial = {}
-            for name in self._view.names(_USB):
-                if ":" not in name and (text := self._view.read(f"{_USB}/{name}/serial")):
-                    self._by_serial.setdefault(text, []).append(name)
+            for name, text in self._serials().items():
+                self._by_serial.setdefault(text, []).append(name)
         alike = (self._view.device(f"{_USB}/{name}") for name in self._by_serial.get(serial, []))
         return [d.path for d in alike if d is not None and d.usb is not None and _serial_key(d.usb) == key] or [path]
+
+    def _serials(self) -> Mapping[str, str]:
+        """The serial number of each USB device by its name in sysfs; read once in the life of a device."""
+        old = self._memory.serials
+        self._memory.serials = {
+            name: old[name] if name in old and old[name][0] == inode else (inode, self._view.read(f"{_USB}/{name}/serial"))
+            for name, inode in self._view.inodes(_USB).items()
+            if ":" not in name  # an interface
+        }
+        return {name: text for name, (_, text) in self._memory.serials.items() if text}
 
     def _by_content(self, device: HostDevice) -> Identity | None:
         if device.subsystem != "block":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from supervisor import Device, Host, HostDevice, HostView
 from supervisor_generic.config import GenericConfig, Match, Resource
-from supervisor_generic.identity import Identities, Identity, Roles, unit_of
+from supervisor_generic.identity import Identities, Identity, Memory, unit_of
 from supervisor_generic.rules import ANY_SUBSYSTEM, Found, PathRule, Rule, make_rule
 from supervisor_generic.units import Unit, by_owner, host_paths, make_unit, told_apart, zip_members
 
@@ -103,7 +103,7 @@ class GenericPlugin:
     def __init__(self, config: GenericConfig, host: Host) -> None:
         self._host = host
         self._offers = tuple(_Offer(resource) for resource in config.resources)
-        self._roles: Roles = {}
+        self._memory = Memory()
         self._notices: tuple[str, ...] = ()
 
     @property
@@ -115,7 +115,7 @@ class GenericPlugin:
     def discover(self) -> Mapping[str, Sequence[Device]]:
         """Look once for all rules."""
         view, notices = HostView(self._host), list[str]()
-        identities = Identities(view, self._roles)
+        identities = Identities(view, self._memory)
         found = {offer.resource.name: offer.look(view, identities, notices) for offer in self._offers}
         self._notices = (*notices, *view.problems)
         return found
@@ -138,7 +138,7 @@ class GenericPlugin:
         return [sentence for offer in self._offers for sentence in _verdicts(view, offer, path, device)]
 
     def _explain_look(self, view: HostView) -> None:
-        identities, unheard = Identities(view, self._roles), list[str]()
+        identities, unheard = Identities(view, self._memory), list[str]()
         for offer in self._offers:
             offer.look(view, identities, unheard)
 
