@@ -13,7 +13,7 @@ from supervisor.kubelet.checkpoint import read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
 from supervisor.kubelet.wire import Wire
 from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
-from supervisor.ledger import Ledger, Reading, in_turn
+from supervisor.ledger import Ledger, Reading, both
 from supervisor.node import Node
 from supervisor.offers import Offers
 from supervisor.tombstones import Tombstones
@@ -26,7 +26,7 @@ CLOSE_AFTER = 1.0
 
 
 def sources(wire: Wire, pod_resources_socket: str, directory: Path) -> Callable[[], Awaitable[Reading]]:
-    """Podresources where it answers, else the kubelet's checkpoint."""
+    """Podresources, and the kubelet's checkpoint."""
 
     async def podresources() -> Reading:
         return await on_wire(wire, partial(list_holdings, pod_resources_socket))
@@ -34,7 +34,7 @@ def sources(wire: Wire, pod_resources_socket: str, directory: Path) -> Callable[
     async def checkpoint() -> Reading:
         return await trio.to_thread.run_sync(read_checkpoint, directory)
 
-    return in_turn(podresources, checkpoint)
+    return both(podresources, checkpoint)
 
 
 async def on_wire(wire: Wire, function: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -1,4 +1,4 @@
-"""Who holds which device, as the kubelet tells it: podresources, else its checkpoint.
+"""Who holds which device, as the kubelet tells it: by podresources, and by its checkpoint.
 
 The Device Plugin API never says that a device is free again, so this has to be read. Nothing here speaks with the kubelet:
 ``supervisor.kubelet.podresources`` and ``supervisor.kubelet.checkpoint`` are the two sources of a ``Reading``.
@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 SETTLE = 5.0
@@ -42,6 +43,9 @@ class Reading(Struct, frozen=True):
     complete: bool
     """Whether an id that is not in ``holdings`` is not held, as far as the kubelet knows. Else nothing was learned."""
     holdings: tuple[Holding, ...] = ()
+    unlisted: tuple[Holding, ...] = ()
+    """What only the checkpoint shows, where podresources was believed: ordinary init containers, which podresources never lists,
+    and containers of pods that have ended since the kubelet last wrote the file."""
     reason: str = ""
     """Why it is not complete, for people."""
 
@@ -49,23 +53,29 @@ class Reading(Struct, frozen=True):
         """The ids of one resource that some container holds."""
         return frozenset(holding.device_id for holding in self.holdings if holding.resource == resource)
 
+    def unsure(self, resource: str) -> frozenset[str]:
+        """The ids of one resource that only the checkpoint shows as held."""
+        return frozenset(holding.device_id for holding in self.unlisted if holding.resource == resource)
+
 
 Read = Callable[[], Awaitable[Reading]]
 """Ask a source. It never raises: a source that cannot be read gives an incomplete ``Reading``."""
 
 
-def in_turn(first: Read, *others: Read) -> Read:
-    """A source that asks each of these until one gives a complete answer; later ones are asked only where earlier ones fail."""
+def both(podresources: Read, checkpoint: Read) -> Read:
+    """A source that believes podresources where it answers, and beside it notes what only the checkpoint shows; else the checkpoint.
+
+    Podresources is asked first: the kubelet forgets ended pods when it is asked, so that whatever it writes later is true.
+    """
 
     async def read() -> Reading:
-        reading = await first()
-        reasons = [reading.reason]
-        for source in others:
-            if reading.complete:
-                return reading
-            reading = await source()
-            reasons.append(reading.reason)
-        return reading if reading.complete else Reading(reading.at, "none", complete=False, reason="; ".join(reasons))
+        asked, kept = await podresources(), await checkpoint()
+        if not asked.complete:
+            reason = f"{asked.reason}; {kept.reason}"
+            return kept if kept.complete else Reading(asked.at, "none", complete=False, reason=reason)
+        listed = {(holding.resource, holding.device_id) for holding in asked.holdings}
+        unlisted = (each for each in kept.holdings if kept.complete and (each.resource, each.device_id) not in listed)
+        return msgspec.structs.replace(asked, unlisted=tuple(unlisted))
 
     return read
 

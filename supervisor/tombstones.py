@@ -16,6 +16,11 @@ from supervisor.ledger import Reading
 from supervisor.model import Device, Health, Topology
 
 REASON = "no longer found; may still be in use by a pod"
+UNSURE = "no longer found; only the kubelet's checkpoint shows it in use"
+"""Listed when podresources has shown it free and the checkpoint has not. The new text is a new list, upon which the kubelet writes
+its checkpoint anew: what stood there for an ended pod is gone then, and what is left there is an init container."""
+RECHECK = 600.0
+"""Seconds after which that is tried again, from the start: the init container may have ended since."""
 
 APART = 10.0
 """Seconds between the two reads that must both show an id free."""
@@ -126,7 +131,7 @@ class Tombstones:
     def observe_reading(
         self, reading: Reading, now: float, kubelet_started_at: float | None, last_allocated: Mapping[str, float]
     ) -> dict[str, tuple[str, ...]]:
-        """Clear what a reading shows to be free; answers the cleared ids of each resource whose list differs now.
+        """Clear what a reading shows to be free; answers the cleared ids, maybe none, of each resource whose list differs now.
 
         ``kubelet_started_at``: the later of the kubelet's start and of this process's promotion, for what a predecessor
         allocated is not in ``last_allocated`` (when an Allocate named the id last, granted or not, by id).
@@ -141,6 +146,9 @@ class Tombstones:
             if gone := tuple(each for each in kept.tombstones if each not in left):
                 cleared[resource] = gone
                 self._kept[resource] = kept.with_tombstones(left)
+            elif any(left[each].device is not tombstone.device for each, tombstone in kept.tombstones.items()):
+                cleared[resource] = ()
+                self._kept[resource] = kept.with_tombstones(left)
             else:
                 self._kept[resource] = msgspec.structs.replace(kept, tombstones=left)
         self._tell_cleared(cleared, "the ledger shows it free" if reading.complete else "nothing could be read for too long")
@@ -152,12 +160,12 @@ class Tombstones:
         """The tombstones of one resource that a reading leaves."""
         left: dict[str, Tombstone] = {}
         tombstones = self._kept[resource].tombstones
-        held = reading.held(resource) if tombstones else frozenset[str]()
+        held, unsure = (reading.held(resource), reading.unsure(resource)) if tombstones else ((), ())
         for device_id, tombstone in tombstones.items():
             allocated_at = last_allocated.get(device_id, -math.inf)
             if reading.complete:
                 earliest = max(quiet_from, allocated_at + QUIET)
-                judged = _judge(tombstone, reading.at, held=device_id in held, earliest=earliest)
+                judged = _judge(tombstone, reading.at, held=device_id in held, unsure=device_id in unsure, earliest=earliest)
             else:
                 judged = None if self._is_unread(max(tombstone.since, allocated_at), now) else tombstone
             if judged is not None:
@@ -194,25 +202,36 @@ class Tombstones:
                 self._observe(TombstoneCleared(resource, device_id, reason))
 
 
-def _judge(tombstone: Tombstone, read_at: float, *, held: bool, earliest: float) -> Tombstone | None:
+def _judge(tombstone: Tombstone, read_at: float, *, held: bool, unsure: bool, earliest: float) -> Tombstone | None:
     """The tombstone after a complete reading; ``None``: it has been shown free twice. Reads before ``earliest`` prove nothing."""
     earliest = max(earliest, tombstone.since)
-    free_at = tombstone.free_at
+    device, free_at = tombstone.device, tombstone.free_at
     if held or (free_at is not None and free_at < earliest):
         # An Allocate or a kubelet start that became known later also takes back what an earlier read had shown.
-        free_at = None
+        device, free_at = _with_reason(device, REASON), None
     if not held and read_at >= earliest:
         if free_at is None:
             free_at = read_at
         elif read_at - free_at >= APART:
-            return None
-    return tombstone if free_at == tombstone.free_at else msgspec.structs.replace(tombstone, free_at=free_at)
+            if not unsure:
+                return None
+            if device.reason == UNSURE and read_at - free_at >= RECHECK:
+                device, free_at = _with_reason(device, REASON), None
+            else:
+                device = _with_reason(device, UNSURE)
+    if device is tombstone.device and free_at == tombstone.free_at:
+        return tombstone
+    return Tombstone(device, tombstone.since, free_at)
+
+
+def _with_reason(device: Device, reason: str) -> Device:
+    return device if device.reason == reason else msgspec.structs.replace(device, reason=reason)
 
 
 def _nodes(reading: Reading, resource: str) -> dict[str, tuple[int, ...]]:
     """The held ids of one resource, with those of their NUMA nodes that may be listed (the kubelet's masks end at 63)."""
     nodes: dict[str, set[int]] = {}
-    for holding in reading.holdings if reading.complete else ():
+    for holding in (*reading.holdings, *reading.unlisted) if reading.complete else ():
         if holding.resource == resource:
             nodes.setdefault(holding.device_id, set()).update(node for node in holding.numa_nodes if 0 <= node <= 63)
     return {each: tuple(sorted(found)) for each, found in nodes.items()}

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.ledger import DOUBT, PERIOD, SETTLE, Holding, Ledger, Reading, in_turn, next_read_at
+from supervisor.ledger import DOUBT, PERIOD, SETTLE, Holding, Ledger, Reading, both, next_read_at
 
 HELD = Holding("example.com/fuse", "fuse-0", "default", "pod-a", "main")
 
@@ -33,20 +33,31 @@ def failed(at: float, reason: str = "gone") -> Reading:
     return Reading(at, "checkpoint", complete=False, reason=reason)
 
 
-async def test_the_first_source_that_answers_is_believed_alone() -> None:
-    """Where podresources answers, the checkpoint is not even read: the source that would pop from nothing is not called."""
-    assert await in_turn(source(complete(1.0, HELD)), source())() == complete(1.0, HELD)
+async def test_podresources_is_believed_and_the_checkpoint_is_noted_beside_it() -> None:
+    """An id that both show is held; one that only the checkpoint shows is unsure."""
+    setup = Holding("example.com/fuse", "fuse-1", "", "uid", "setup")
+    same = Holding("example.com/fuse", "fuse-0", "", "uid", "main")
+    elsewhere = Holding("example.com/other", "fuse-0", "", "uid", "main")
+    reading = await both(source(complete(1.0, HELD)), source(complete(2.0, setup, same, elsewhere)))()
+    assert (reading.at, reading.holdings, reading.unlisted) == (1.0, (HELD,), (setup, elsewhere))
+    assert reading.held("example.com/fuse") == {"fuse-0"}
+    assert reading.unsure("example.com/fuse") == {"fuse-1"}
 
 
-async def test_a_later_source_stands_in_for_a_failed_one() -> None:
-    """Where the first source fails, the complete answer of the second is given as it is."""
-    assert await in_turn(source(failed(1.0)), source(complete(2.0, HELD)))() == complete(2.0, HELD)
+async def test_podresources_alone_is_enough() -> None:
+    """Where the checkpoint cannot be read, nothing is unsure."""
+    assert await both(source(complete(1.0, HELD)), source(failed(2.0)))() == complete(1.0, HELD)
+
+
+async def test_the_checkpoint_stands_in_for_podresources() -> None:
+    """Where podresources fails, the complete answer of the checkpoint is given as it is."""
+    assert await both(source(failed(1.0)), source(complete(2.0, HELD)))() == complete(2.0, HELD)
 
 
 async def test_all_reasons_are_told_when_no_source_answers() -> None:
     """An incomplete reading of no source says why each failed, and shows nothing."""
-    reading = await in_turn(source(failed(1.0, "no socket")), source(failed(2.0, "no file")))()
-    assert reading == Reading(2.0, "none", complete=False, reason="no socket; no file")
+    reading = await both(source(failed(1.0, "no socket")), source(failed(2.0, "no file")))()
+    assert reading == Reading(1.0, "none", complete=False, reason="no socket; no file")
 
 
 async def test_a_failed_reading_keeps_the_last_complete_one() -> None:

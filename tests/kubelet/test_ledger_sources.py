@@ -1,17 +1,20 @@
 """Both sources of the ledger against the simulated kubelet: they agree on what both know, and each lies where the real one does."""
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from supervisor.inventory import Inventory
-from supervisor.kubelet.checkpoint import read_checkpoint
+from supervisor.kubelet.checkpoint import NAME, read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
 from supervisor.kubelet.simulator import KubeletSimulator
-from supervisor.ledger import Reading
+from supervisor.ledger import Read, Reading, both
 from supervisor.model import Device
 from supervisor.tombstones import APART, QUIET, Tombstones
 from tests.kubelet.simulator.bare_plugin import BarePlugin, device
@@ -36,6 +39,37 @@ class Station:
     def checkpoint(self) -> Reading:
         """One reading of the file."""
         return read_checkpoint(self.kubelet.paths.device_plugins)
+
+    def both(self) -> Reading:
+        """One reading of both together."""
+
+        async def podresources() -> Reading:
+            return await asyncio.to_thread(self.podresources)
+
+        async def checkpoint() -> Reading:
+            return await asyncio.to_thread(self.checkpoint)
+
+        return asyncio.run(awaited(both(podresources, checkpoint)))
+
+    def publish(self, listed: Inventory) -> None:
+        """Send a list, and wait until the kubelet has written its checkpoint, which it does after each."""
+        path = self.kubelet.paths.device_plugins / NAME
+        before = path.stat().st_ino
+        self.plugin.publish([device(each.id, each.health) for each in listed.devices])
+        until(lambda: path.stat().st_ino != before)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that tells no event."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+async def awaited(read: Read) -> Reading:
+    """As a coroutine, which `asyncio.run` wants."""
+    return await read()
 
 
 @pytest.fixture
@@ -111,7 +145,7 @@ def test_the_empty_first_second_of_a_kubelet_frees_nothing(start: Start) -> None
     assert tombstones.listed(RESOURCE).get(held) is not None
 
     station.kubelet.advance(3600.0)
-    station.kubelet.wait_for(lambda: station.podresources().held(RESOURCE) == {held}, what="the pods to be known")
+    until(lambda: station.podresources().held(RESOURCE) == {held})
     station.kubelet.delete_pod("one")
     free = station.podresources()
     assert free.held(RESOURCE) == frozenset()
@@ -120,6 +154,31 @@ def test_the_empty_first_second_of_a_kubelet_frees_nothing(start: Start) -> None
     assert tombstones.listed(RESOURCE).get(held) is None
 
 
+def test_the_checkpoint_tells_an_init_container_from_an_ended_pod(start: Start) -> None:
+    """Both are free by podresources and held by the checkpoint, until a new list makes the kubelet write what is true."""
+    station = start()
+    station.kubelet.add_pod("one", {}, init_containers={"setup": {RESOURCE: 1}})
+    (used,) = station.checkpoint().held(RESOURCE)
+    station.kubelet.add_pod("two", {RESOURCE: 1})
+    (ended,) = station.podresources().held(RESOURCE)
+    tombstones = Tombstones(lambda _: None)
+    born = station.podresources().at
+    tombstones.retain(RESOURCE, Inventory.of(RESOURCE, [Device(each) for each in "abcd"]), born)
+    left = Inventory.of(RESOURCE, [Device(each) for each in "abcd" if each not in {used, ended}])
+    station.publish(tombstones.retain(RESOURCE, left, born))
+    station.kubelet.delete_pod("two")
+
+    changes = []
+    for later in (0.0, APART, 2 * APART):
+        reading = station.both()
+        changes.append(tombstones.observe_reading(shifted(reading, later), reading.at + later, None, {}))
+        if changes[-1]:
+            station.publish(tombstones.listed(RESOURCE))
+    assert changes == [{}, {RESOURCE: ()}, {RESOURCE: (ended,)}]
+    assert station.both().unsure(RESOURCE) == {used}
+    assert station.kubelet.warnings() == []
+
+
 def shifted(reading: Reading, seconds: float) -> Reading:
     """The same answer, had it been given later."""
-    return Reading(reading.at + seconds, reading.source, reading.complete, reading.holdings)
+    return msgspec.structs.replace(reading, at=reading.at + seconds)
