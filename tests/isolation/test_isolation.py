@@ -34,7 +34,6 @@ from supervisor.inventory import Inventory, check_look
 from supervisor.isolation import IsolatedPackage, Limits
 from tests.isolation.sample_plugin import RESOURCE
 
-ROOT = Path(__file__).parents[2]
 PATIENT = Limits(load=60, look=60, allocate=60, pre_start=60, preferred_allocation=60)
 """For answers that do come."""
 SHORT = 0.3
@@ -51,7 +50,7 @@ def isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Isolate
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[device_plugin_supervisor.plugins]\nsample = sample_plugin\n")
     shutil.copy(Path(__file__).with_name("sample_plugin.py"), tmp_path / "site")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     packages: list[IsolatedPackage] = []
 
     def new(limits: Limits = PATIENT, name: str = "sample", host: Host | None = None, **section: str) -> Any:
