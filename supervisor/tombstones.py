@@ -181,7 +181,8 @@ class Tombstones:
         kept = self._kept[resource]
         new = {device.id: device for device in vanished}
         ids = [each for each in kept.tombstones if each not in returned] + list(new)
-        held = frozenset[str]() if self._complete is None else self._complete.held(resource)
+        last = self._complete
+        held = frozenset[str]() if last is None else last.held(resource) | last.unsure(resource)
         excess = set(sorted(ids, key=held.__contains__)[: max(0, len(ids) - self._bound)])
         left = {
             each: kept.tombstones.get(each) or Tombstone.of(each, new[each].topology, now) for each in ids if each not in excess

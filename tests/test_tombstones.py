@@ -278,7 +278,7 @@ def test_the_bound_pushes_out_the_oldest_but_spares_the_held() -> None:
     """Beyond the bound, what the last reading showed as held goes last; else the oldest goes first."""
     tombstones, told = watched(bound=3)
     tombstones.retain(FUSE, found("a", "b", "c", "d", "e"), 0.0)
-    tombstones.observe_reading(read(0.5, "a", "e"), 0.5, None, NOBODY)
+    tombstones.observe_reading(read(0.5, "a", unsure="e"), 0.5, None, NOBODY)
     tombstones.retain(FUSE, found("c", "d", "e"), 1.0)
     assert ids(tombstones.retain(FUSE, found("d", "e"), 2.0)) == ["d", "e", "a", "b", "c"]
     assert ids(tombstones.retain(FUSE, found("e"), 3.0)) == ["e", "a", "c", "d"]
