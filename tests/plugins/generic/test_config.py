@@ -64,6 +64,11 @@ def matched(match: str) -> str:
             "$.resources[0]",
             "two mounts want the same containerPath /a",
         ),
+        (
+            "resources: [{name: example.com/a, match: [{path: /dev/a}], envs: {A: b}, pathsEnv: A}]",
+            "$.resources[0]",
+            "A is set by pathsEnv",
+        ),
         (matched("{}"), "$.resources[0].match[0]", "here: none"),
         (matched("{path: /dev/a, usb: {vendor: '0403'}}"), "$.resources[0].match[0]", "here: path, usb"),
         (matched("{path: ttyUSB0}"), "$.resources[0].match[0]", "must start with /dev/"),

@@ -185,6 +185,17 @@ def test_a_container_gets_mounts_envs_and_permissions(tree: Tree) -> None:
     assert first.edits.envs == {"DISKS": "yes"}
 
 
+@pytest.mark.root
+def test_a_container_is_told_where_its_devices_are(sound: Tree) -> None:
+    """The variable holds the paths as the container sees them, in the order of the members."""
+    match = "{group: [{path: '/dev/snd/pcm*', containerPath: /dev/mic}, {path: '/dev/snd/control*'}]}"
+    devices = look(sound, match, pathsEnv="SOUND", envs={"RATE": "48000"})
+    assert [device.edits.envs for device in devices] == [
+        {"RATE": "48000", "SOUND": "/dev/mic,/dev/snd/controlC0"},
+        {"RATE": "48000", "SOUND": "/dev/mic,/dev/snd/controlC1"},
+    ]
+
+
 @pytest.fixture
 def cameras(tree: Tree) -> Tree:
     """Two capture cards with two video nodes and a sound node each, one without sound, and a node that belongs to none."""

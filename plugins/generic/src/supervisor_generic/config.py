@@ -226,11 +226,15 @@ class Resource(_Section, frozen=True):
     permissions: Permissions = "rw"
     mounts: tuple[MountConfig, ...] = ()
     envs: Mapping[EnvName, EnvValue] = {}
+    paths_env: EnvName | None = None
+    """The variable that tells a container where it sees its devices; several paths are joined with commas."""
 
     def __post_init__(self) -> None:
         if problem := resource_name_problem(self.name):
             raise ValueError(f"{self.name!r} is no resource name: {problem}")
         _check_permissions(self.permissions)
+        if self.paths_env in self.envs:
+            raise ValueError(f"{self.paths_env} is set by pathsEnv; it cannot be in envs too")
         mounted = Counter(posixpath.normpath(mount.container_path or mount.host_path) for mount in self.mounts)
         for path, times in mounted.items():
             if times > 1:

@@ -114,7 +114,7 @@ def make_unit(
     )
 
 
-def _edits(resource: Resource, parts: Iterable[tuple[Member, Found]]) -> ContainerEdits:
+def _edits(resource: Resource, parts: Sequence[tuple[Member, Found]]) -> ContainerEdits:
     # By both paths: what two members of a group find alike, a container gets once, as the first of them says.
     device_nodes: dict[tuple[str, str | None], DeviceNode] = {}
     mounts = {
@@ -127,7 +127,11 @@ def _edits(resource: Resource, parts: Iterable[tuple[Member, Found]]) -> Contain
             mounts.setdefault(place, Mount(*place, member.read_only is not False))
         else:
             device_nodes.setdefault(place, DeviceNode(*place, member.permissions or resource.permissions))
-    return ContainerEdits(tuple(device_nodes.values()), tuple(mounts.values()), resource.envs)
+    envs = resource.envs
+    if resource.paths_env is not None:
+        seen = dict.fromkeys(_inside(member, thing) or thing.path for member, thing in parts)
+        envs = {**envs, resource.paths_env: ",".join(seen)}
+    return ContainerEdits(tuple(device_nodes.values()), tuple(mounts.values()), envs)
 
 
 def _inside(member: Member, thing: Found) -> str | None:
