@@ -11,8 +11,8 @@ import math
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor.levels import Level, Outcome
 from supervisor.kubelet.sockets import FileIdentity
+from supervisor.levels import Level, Outcome
 
 DIAL_BACK = 11.0
 """Seconds after an answer in which a kubelet up to 1.24 may still dial back (its limit is 10), and a timed-out call complete."""
@@ -26,6 +26,7 @@ CONTEST_WINDOW = 60.0
 CONTEST_LOSSES = 3
 CONTEST_BACKOFF = (10.0, 300.0)
 REFUSED_BACKOFF = (0.1, 5.0)
+"""For a refused call, and for a stream that one kubelet ends again and again; its first end is answered at once."""
 UNREACHABLE_BACKOFF = (0.02, 1.0)
 
 
@@ -37,7 +38,7 @@ class Phase(enum.StrEnum):
     SUSPECT = "suspect"
     """Connected, but ``kubelet.sock`` is another one than we registered at."""
     LOST = "lost"
-    """The stream ended; registering again as soon as a kubelet accepts."""
+    """The stream ended, or we are ending it; registering again as soon as a kubelet accepts."""
     REFUSED = "refused"
     """The kubelet said no, or did not keep its word; waiting for the next try."""
     CONTESTED = "contested"
@@ -70,7 +71,7 @@ class State(Struct, frozen=True):
     since: float = 0.0
     reason: str = ""
     generation: int = 0
-    """Number of the newest attempt."""
+    """Number of the newest attempt. Outcomes of lower ones no longer count."""
     kubelet: FileIdentity | None = None
     """The ``kubelet.sock`` that this state is about."""
     opened: int = 0
@@ -82,8 +83,16 @@ class State(Struct, frozen=True):
     failures: int = 0
     losses: tuple[float, ...] = ()
     """When streams were lost without a new kubelet."""
+    contests: int = 0
+    """Times in a row that a rival took the resource."""
     wanted_since: float | None = None
     """When the first attempt of this disconnection was due; for measuring."""
+
+
+def begin(level: Level, now: float) -> State:
+    """The state of a resource that nobody has watched yet; what its level tells of the past is not news."""
+    generation = 0 if level.attempt is None else level.attempt.generation
+    return State(since=now, generation=generation, opened=level.opened)
 
 
 class Step(Struct, frozen=True):
@@ -107,6 +116,10 @@ def step(state: State, seen: Seen) -> Step:
 
 def _with_stream(state: State, seen: Seen) -> Step:
     level = seen.level
+    if state.phase is Phase.LOST and level.opened == state.opened:  # it has not ended yet since we asked for it
+        return (
+            _end_streams(state, seen, state.reason) if seen.now >= state.not_before else Step(state, wake_at=state.not_before)
+        )
     if state.phase not in (Phase.CONNECTED, Phase.SUSPECT):
         state = replace(state, phase=Phase.CONNECTED, since=seen.now, reason="", failures=0, wanted_since=None)
     overlapped = level.streams > 1 or (state.overlapped and seen.now < level.ended_at + SETTLE_OVERLAP)
@@ -114,7 +127,7 @@ def _with_stream(state: State, seen: Seen) -> Step:
     if level.pre_start_required != level.registered_pre_start:
         return _end_streams(state, seen, "its options changed, and the kubelet reads them at registration only")
     if seen.kubelet is None or seen.kubelet == state.kubelet:
-        return Step(replace(state, phase=Phase.CONNECTED))
+        return Step(replace(state, phase=Phase.CONNECTED, reason=""))
     if state.phase is Phase.CONNECTED:
         state = replace(state, phase=Phase.SUSPECT, since=seen.now, reason="kubelet.sock is another one than before")
     if seen.now < state.since + SUSPICION:
@@ -128,9 +141,7 @@ def _with_stream(state: State, seen: Seen) -> Step:
 
 def _end_streams(state: State, seen: Seen, reason: str) -> Step:
     not_before = seen.now + SETTLE_AFTER_END
-    lost = replace(
-        state, phase=Phase.LOST, since=seen.now, reason=reason, not_before=not_before, wanted_since=not_before
-    )
+    lost = replace(state, phase=Phase.LOST, since=seen.now, reason=reason, not_before=not_before, wanted_since=not_before)
     return Step(lost, Act.END_STREAMS, not_before)
 
 
@@ -139,10 +150,13 @@ def _end_streams(state: State, seen: Seen, reason: str) -> Step:
 
 def _lost(state: State, seen: Seen) -> State:
     """The kubelet ended the stream, or died."""
-    not_before = seen.level.ended_at + SETTLE_OVERLAP if state.overlapped else seen.now
     losses: tuple[float, ...] = ()
     if seen.kubelet == state.kubelet:
         losses = (*(at for at in state.losses if at > seen.now - CONTEST_WINDOW), seen.now)
+    not_before = seen.now if len(losses) < 2 else seen.now + _backoff(len(losses) - 2, REFUSED_BACKOFF, seen.jitter)
+    if state.overlapped:
+        not_before = max(not_before, seen.level.ended_at + SETTLE_OVERLAP)
+    contests = state.contests if losses and seen.now < state.since + CONTEST_WINDOW else 0
     state = replace(
         state,
         phase=Phase.LOST,
@@ -153,16 +167,16 @@ def _lost(state: State, seen: Seen) -> State:
         not_before=not_before,
         wanted_since=not_before,
         losses=losses,
+        contests=contests,
     )
-    if len(losses) >= CONTEST_LOSSES and seen.rivals:
-        return _contested(state, seen)
-    return state
+    contested = seen.rivals and (contests or len(losses) >= CONTEST_LOSSES)
+    return _contested(state, seen) if contested else state
 
 
 def _contested(state: State, seen: Seen) -> State:
-    wait = _backoff(len(state.losses) - CONTEST_LOSSES, CONTEST_BACKOFF, seen.jitter)
-    reason = f"lost {len(state.losses)} streams in {CONTEST_WINDOW:g} s to a rival plugin; remove one of the two"
-    return replace(state, phase=Phase.CONTESTED, reason=reason, not_before=seen.now + wait)
+    wait = _backoff(state.contests, CONTEST_BACKOFF, seen.jitter)
+    reason = "a rival plugin keeps taking this resource: the stream ends whenever it registers; remove one of the two"
+    return replace(state, phase=Phase.CONTESTED, reason=reason, not_before=seen.now + wait, contests=state.contests + 1)
 
 
 def _without_stream(state: State, seen: Seen) -> Step:
@@ -178,6 +192,8 @@ def _without_stream(state: State, seen: Seen) -> Step:
         return Step(state)
     if seen.now < state.not_before:
         return Step(state, wake_at=state.not_before)
+    if _under_way(state, seen):
+        return Step(state, wake_at=seen.now + DIAL_BACK)
     if seen.accepting is None:
         return Step(state, Act.PROBE)
     if not seen.accepting:
@@ -187,17 +203,25 @@ def _without_stream(state: State, seen: Seen) -> Step:
 
 def _new_kubelet(state: State, seen: Seen) -> State:
     """Whatever was waited for, was waited for from another kubelet. Our own stream's end must still be noticed by it."""
-    calm = state.phase is Phase.LOST
+    calm = min(state.not_before, seen.now + SETTLE_AFTER_END) if state.phase is Phase.LOST else seen.now
     return replace(
         state,
         phase=Phase.LOST,
         reason="a new kubelet",
+        generation=state.generation + 1,
         kubelet=seen.kubelet,
-        not_before=state.not_before if calm else seen.now,
+        not_before=calm,
         failures=0,
         losses=(),
+        contests=0,
         wanted_since=state.wanted_since if state.wanted_since is not None else seen.now,
     )
+
+
+def _under_way(state: State, seen: Seen) -> bool:
+    """Whether the newest call has not come back: two at once would race inside the kubelet."""
+    attempt = seen.level.attempt
+    return attempt is not None and attempt.generation == state.generation and attempt.outcome is None
 
 
 def _attempt(state: State, seen: Seen) -> State:
@@ -217,9 +241,7 @@ def _await_stream(state: State, seen: Seen) -> tuple[State, float | None]:
     if attempt is None or attempt.generation != state.generation or attempt.outcome is None:
         return state, seen.now + DIAL_BACK  # the wire thread reports in any case; this only bounds a lost wake-up
     deadline = attempt.ended_at + DIAL_BACK
-    if attempt.outcome is Outcome.ANSWERED and seen.now < deadline:
-        return state, deadline
-    if attempt.outcome is Outcome.TIMED_OUT and seen.now < deadline:
+    if attempt.outcome in (Outcome.ANSWERED, Outcome.TIMED_OUT) and seen.now < deadline:
         return replace(state, reason=attempt.detail), deadline
     reason = attempt.detail or "the kubelet answered Register but did not open ListAndWatch"
     bounds = UNREACHABLE_BACKOFF if attempt.outcome is Outcome.UNREACHABLE else REFUSED_BACKOFF
