@@ -36,8 +36,12 @@ class Attempt(Struct, frozen=True):
 class Level(Struct, frozen=True):
     """One resource as the kubelet sees it."""
 
+    life: int = 0
+    """Which service of this name it is: another one after the resource was closed and offered again."""
     bound: bool = False
     """The server accepts connections."""
+    bind_problem: str = ""
+    """Why it does not."""
     listed: bool = False
     """There is a device list that can be sent."""
     list_problem: str = ""

@@ -1,10 +1,12 @@
 """Plugin code behind an RPC: it runs in the plugin's own slots, up to a deadline, and never on the wire thread."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
+from supervisor.contract import describe
 from supervisor.errors import AllocationRefused, PluginFailed
 from supervisor.slots import Expired, Outcome, Raised, Slots
 
@@ -27,7 +29,7 @@ async def call_plugin(
             answer.set_result(outcome)
 
     def done(outcome: Outcome) -> None:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it everybody who waited
             loop.call_soon_threadsafe(settle, outcome)
 
     slots.submit(function, *arguments, deadline=time.monotonic() + timeout, done=done)
@@ -48,4 +50,4 @@ async def call_plugin(
 def _translated(error: BaseException) -> Exception:
     if isinstance(error, AllocationRefused | PluginFailed):
         return error
-    return PluginFailed(f"the plugin failed: {type(error).__name__}: {error}")
+    return PluginFailed(f"the plugin failed: {describe(error)}")

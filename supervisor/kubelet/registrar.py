@@ -1,5 +1,6 @@
 """The task that keeps every resource registered: it looks at directory and levels, steps the state machines, and acts."""
 
+import contextlib
 import math
 import random
 import time
@@ -8,6 +9,8 @@ from functools import cache, partial
 from pathlib import Path
 
 import trio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor.errors import NodeError
 from supervisor.events import (
@@ -23,8 +26,7 @@ from supervisor.events import (
     StreamLost,
 )
 from supervisor.inotify import Inotify, Mask
-from supervisor.levels import Level
-from supervisor.kubelet.registration import Act, Phase, Seen, State, Step, step
+from supervisor.kubelet.registration import Act, Phase, Seen, State, Step, begin, step
 from supervisor.kubelet.sockets import (
     KUBELET_SOCKET,
     DirectoryView,
@@ -35,6 +37,7 @@ from supervisor.kubelet.sockets import (
     look_at,
 )
 from supervisor.kubelet.wire import Wire
+from supervisor.levels import Level
 from supervisor.wakeup import WakeUp
 
 BACKSTOP = 2.0
@@ -47,6 +50,14 @@ PROBE_SLOWEST = 1.0
 """After an event probe fast for a moment (a kubelet binds, and listens a little later), then ever more slowly."""
 
 _CONNECTED = (Phase.CONNECTED, Phase.SUSPECT)
+
+
+class _Binding(Struct, frozen=True):
+    """That a resource was to be bound."""
+
+    life: int
+    asked_at: float
+    told: bool = False
 
 
 class Registrar:
@@ -66,8 +77,7 @@ class Registrar:
         self.kubelet_since: float | None = None
         """When ``kubelet.sock`` was last seen to be a new one."""
         self._names: dict[str, str] = {}
-        self._bound: set[str] = set()
-        self._told_bound: set[str] = set()
+        self._bindings: dict[str, _Binding] = {}
         self._refused_lists: dict[str, str] = {}
         self.obstacle = ""
         """Why no kubelet can be reached, or nothing."""
@@ -100,12 +110,15 @@ class Registrar:
     async def _watch_directory(self) -> None:
         mask = Mask.CREATE | Mask.MOVED_TO | Mask.DELETE | Mask.MOVED_FROM | Mask.DELETE_SELF | Mask.MOVE_SELF
         with Inotify() as inotify:
-            inotify.add(self._directory, mask)
+            with contextlib.suppress(OSError):  # it has gone just now; whoever looks at it sees that
+                inotify.add(self._directory, mask)
             self._wake.set()  # what happened before the watch was armed
             while True:
                 events = await inotify.wait()
                 # The kubelet writes its checkpoint here after every list: only names that matter may wake anybody.
-                if any(not event.name or event.name == KUBELET_SOCKET or event.name in self._names.values() for event in events):
+                if any(
+                    not event.name or event.name == KUBELET_SOCKET or event.name in self._names.values() for event in events
+                ):
                     self._event()
 
     def _event(self) -> None:
@@ -125,9 +138,10 @@ class Registrar:
     def _reconcile(self, now: float) -> float:
         """Bring every resource one step further; returns when to look again at the latest."""
         levels = self._wire.levels()
-        self._bind_new(levels)
-        for resource in self.states.keys() - levels.keys():
+        for resource in self._bindings.keys() - levels.keys():
             self._forget(resource)
+        for resource, level in levels.items():
+            self._bind(resource, level, now)
         if not self.active:
             return now + BACKSTOP
         if self.view.obstacle:
@@ -151,8 +165,8 @@ class Registrar:
         return result.wake_at or math.inf
 
     def _step(self, resource: str, level: Level, now: float, accepting: bool | None) -> Step:
-        state = self.states.get(resource) or State(since=now)
-        lost = state.phase in _CONNECTED and not level.streams
+        state = self.states.get(resource) or begin(level, now)
+        lost = not level.streams and (state.phase in _CONNECTED or level.opened > state.opened)
         seen = Seen(
             now=now,
             level=level,
@@ -162,9 +176,8 @@ class Registrar:
             jitter=random.random(),  # noqa: S311  # spreads a back-off; no secret
         )
         result = step(state, seen)
-        if result.act is not Act.PROBE:
-            self.states[resource] = result.state
-            self._tell_change(resource, state, result.state, now)
+        self.states[resource] = result.state
+        self._tell_change(resource, state, result, now)
         return result
 
     def _has_rivals(self) -> bool:
@@ -201,20 +214,25 @@ class Registrar:
         self._names[resource] = name
         self._wire.register(resource, generation, name, self._kubelet_path, kubelet, bind_at)
 
-    def _bind_new(self, levels: Mapping[str, Level]) -> None:
-        for resource in levels.keys() - self._bound:
-            self._bound.add(resource)
-            self._wire.bind(resource, self._own.private_path(resource))
-        for resource, level in levels.items():
-            if level.bound and resource not in self._told_bound:
-                self._told_bound.add(resource)
-                self._observe(ResourceBound(resource, str(self._own.private_path(resource))))
-        self._bound &= levels.keys()
-        self._told_bound &= levels.keys()
+    def _bind(self, resource: str, level: Level, now: float) -> None:
+        """Have every service bound, and one that could not be bound tried again."""
+        binding = self._bindings.get(resource)
+        if binding is not None and binding.life != level.life:  # closed and opened again between two passes
+            self._forget(resource)
+            binding = None
+        path = self._own.private_path(resource)
+        if binding is None or (level.bind_problem and now >= binding.asked_at + BACKSTOP):
+            if level.bind_problem:
+                self._observe(RegistrationFailed(resource, level.bind_problem, BACKSTOP))
+            self._bindings[resource] = _Binding(level.life, now)
+            self._wire.bind(resource, path)
+        elif level.bound and not binding.told:
+            self._bindings[resource] = replace(binding, told=True)
+            self._observe(ResourceBound(resource, str(path)))
 
     def _forget(self, resource: str) -> None:
-        del self.states[resource]
-        self._refused_lists.pop(resource, None)
+        for known in (self._bindings, self.states, self._refused_lists):
+            known.pop(resource, None)
         if name := self._names.pop(resource, None):
             self._own.unlink(name)
 
@@ -226,12 +244,13 @@ class Registrar:
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def _tell_change(self, resource: str, old: State, new: State, now: float) -> None:
+    def _tell_change(self, resource: str, old: State, result: Step, now: float) -> None:
+        new = result.state
         if old.phase is new.phase:
             return
         if new.phase in _CONNECTED and old.phase not in _CONNECTED:
             self._observe(Registered(resource, now - (old.wanted_since or now)))
-        elif new.phase is Phase.LOST and old.phase in _CONNECTED:
+        elif new.phase is Phase.LOST and old.phase in _CONNECTED and result.act is not Act.END_STREAMS:
             self._event_at = self._probe_at = now
             self._observe(StreamLost(resource))
         elif new.phase is Phase.REFUSED:

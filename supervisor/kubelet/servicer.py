@@ -4,7 +4,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -15,18 +15,20 @@ from supervisor.calls import PluginCalls
 from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
 from supervisor.feed import Feed
 from supervisor.hookspecs import Allocator, PreferredAllocator, PreStarter
-from supervisor.inventory import Inventory, edits_problem
+from supervisor.inventory import Inventory, checked_edits
 from supervisor.kubelet.encoding import ListEncoder, container_response
-from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
 from supervisor.kubelet.plugin_calls import call_plugin
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
 from supervisor.model import ContainerEdits, Device
 
 if TYPE_CHECKING:  # grpc's classes are generic in its stubs only
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 else:
     Context = grpc.aio.ServicerContext
+
+Task = Coroutine[Any, Any, None]
 
 _MAX_DETAIL = 512
 """Characters of an error's text: the kubelet copies it into the pod's status."""
@@ -42,19 +44,25 @@ _OUTCOME = {PluginFailed: "failed", TimeoutError: "timed_out"}
 
 
 class Servicer:
-    """Answers the kubelet for one resource. ``changed`` is called on the wire thread whenever ``level`` was replaced."""
+    """Answers the kubelet for one resource.
 
-    def __init__(self, feed: Feed, calls: PluginCalls, changed: Callable[[], None]) -> None:
+    ``changed`` is called on the wire thread whenever ``level`` was replaced; ``start`` lets a coroutine run beside the answers.
+    """
+
+    def __init__(
+        self, feed: Feed, calls: PluginCalls, changed: Callable[[], None], start: Callable[[Task], None], *, life: int
+    ) -> None:
         self.feed = feed
         self.calls = calls
-        self.level = Level()
+        self.level = Level(life)
         self.last_allocated: dict[str, float] = {}
         self._changed = changed
+        self._start = start
         self._inventory: Inventory | None = None
         self._payload = b""
-        self._refused: Inventory | None = None
+        self._judged: Inventory | None = None
         self._encoder = ListEncoder()
-        self._encoding: asyncio.Task[None] | None = None
+        self._encoding = False
         self._news = asyncio.Event()
         self._epoch = 0
         self._late_others: set[object] = set()
@@ -67,22 +75,32 @@ class Servicer:
 
     def refresh(self) -> None:
         """The feed has news: encode them and wake the streams."""
-        if self._encoding is None or self._encoding.done():
-            self._encoding = asyncio.get_running_loop().create_task(self._encode_latest())
+        if not self._encoding:
+            self._encoding = True
+            self._start(self._encode_latest())
 
     async def _encode_latest(self) -> None:
-        while (inventory := self.feed.current) is not None and inventory not in (self._inventory, self._refused):
+        while (inventory := self.feed.current) is not None and inventory is not self._judged:
+            self._judged = inventory
             payload = await self._encoder.encode(inventory.devices)
             if len(payload) > MAX_MESSAGE_BYTES:
-                self._refused = inventory
-                self.note(
-                    list_problem=f"the list of {len(inventory.devices)} devices is {len(payload)} bytes long and the kubelet "
-                    f"takes at most {MAX_MESSAGE_BYTES}; offer fewer devices or replicas, or shorter ids"
-                )
-                continue
-            self._inventory, self._payload = inventory, payload
-            self.note(listed=True, list_problem="", pre_start_required=inventory.pre_start_required)
-            self._wake_streams()
+                self._refuse(inventory, len(payload))
+            else:
+                self._accept(inventory, payload)
+        self._encoding = False
+
+    def _refuse(self, inventory: Inventory, size: int) -> None:
+        self.note(
+            list_problem=f"the list of {len(inventory.devices)} devices is {size} bytes long and the kubelet takes at most "
+            f"{MAX_MESSAGE_BYTES}; offer fewer devices or replicas, or shorter ids"
+        )
+
+    def _accept(self, inventory: Inventory, payload: bytes) -> None:
+        self._inventory = inventory
+        if payload != self._payload:  # edits and reasons may differ in what looks the same to the kubelet
+            self._payload = payload
+        self.note(listed=True, list_problem="", pre_start_required=inventory.pre_start_required)
+        self._wake_streams()
 
     def _wake_streams(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -128,12 +146,14 @@ class Servicer:
 
     async def allocate(self, request: pb.AllocateRequest, context: Context) -> pb.AllocateResponse:
         began = time.monotonic()
-        outcome = "ok"
+        outcome = "failed"
         try:
             if not request.container_requests:
                 raise AllocationRefused("the request names no container")
             answers = [await self._allocate(tuple(container.devices_ids)) for container in request.container_requests]
-            return pb.AllocateResponse(container_responses=[container_response(edits) for edits in answers])
+            response = pb.AllocateResponse(container_responses=[container_response(edits) for edits in answers])
+            outcome = "ok"
+            return response
         except (AllocationRefused, PluginFailed, TimeoutError) as error:
             outcome = _OUTCOME.get(type(error), "refused")
             await self._abort(context, error)
@@ -160,12 +180,11 @@ class Servicer:
         if self.calls.late_allocations:
             raise PluginFailed(f"the plugin of {resource} has not come back from an earlier Allocate")
         timeout = self.calls.allocate_timeout
-        answer: ContainerEdits = await self._call(
-            plugin.allocate, (resource, devices, edits), timeout, self.calls.late_allocations
-        )
-        if problem := edits_problem(answer):
-            raise PluginFailed(f"the plugin of {resource} answered Allocate with something unusable: {problem}")
-        return answer
+        answer = await self._call(plugin.allocate, (resource, devices, edits), timeout, self.calls.late_allocations)
+        try:
+            return checked_edits(answer)
+        except ValueError as error:
+            raise PluginFailed(f"the plugin of {resource} answered Allocate with something unusable: {error}") from error
 
     async def preferred_allocation(self, request: pb.PreferredAllocationRequest, _: Context) -> pb.PreferredAllocationResponse:
         """Advice only, so nothing here is an error: the kubelet would reject the pod for one."""
@@ -184,10 +203,10 @@ class Servicer:
         plugin = self.calls.plugin
         if isinstance(plugin, PreferredAllocator):
             timeout = self.calls.preferred_allocation_timeout
-            arguments = (inventory.resource, available, must_include, size)
+            arguments = (plugin, inventory.resource, available, must_include, size)
             try:
-                advice = await self._call(plugin.preferred_allocation, arguments, timeout, self._late_others)
-                return _checked_advice(advice, available, must_include, size)
+                advice: list[str] = await self._call(_advice, arguments, timeout, self._late_others)
+                return advice
             except (AllocationRefused, PluginFailed, TimeoutError):
                 pass  # the default answer is right too, only less well informed
         return preferred(inventory, available, must_include, size)
@@ -218,7 +237,8 @@ class Servicer:
 
     async def _abort(self, context: Context, error: Exception) -> None:
         status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), grpc.StatusCode.INTERNAL)
-        await context.abort(status, str(error)[:_MAX_DETAIL])
+        text = str(error)[:_MAX_DETAIL].encode(errors="replace").decode()  # names of files may hold what is no text
+        await context.abort(status, text)
 
     # --- counting -----------------------------------------------------------------------------------------------------
 
@@ -235,9 +255,7 @@ class Servicer:
 
     def handler(self) -> grpc.GenericRpcHandler:
         def unary(function: Callable[[Any, Context], Awaitable[Any]], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-            return grpc.unary_unary_rpc_method_handler(
-                function, request.FromString, lambda answer: answer.SerializeToString()
-            )
+            return grpc.unary_unary_rpc_method_handler(function, request.FromString, lambda answer: answer.SerializeToString())
 
         return grpc.method_handlers_generic_handler(
             DEVICE_PLUGIN_SERVICE,
@@ -255,12 +273,15 @@ class Servicer:
         )
 
 
-def _checked_advice(advice: Any, available: Sequence[str], must_include: Sequence[str], size: int) -> list[str]:
-    """The plugin's advice, or ``PluginFailed``: an answer that the kubelet would mend at random is worse than the default."""
-    allowed = set(available)
-    if not isinstance(advice, Sequence) or isinstance(advice, str):
-        raise PluginFailed(f"preferred_allocation returned {type(advice).__name__}, not a sequence of ids")
-    ids = list(dict.fromkeys(advice))
-    if len(ids) != size or not allowed.issuperset(ids) or not set(must_include).issubset(ids):
+def _advice(
+    plugin: PreferredAllocator, resource: str, available: Sequence[str], must_include: Sequence[str], size: int
+) -> list[str]:
+    """The plugin's advice, or ``PluginFailed``: an answer that the kubelet would mend at random is worse than the default.
+
+    Runs in the plugin's slot: even to iterate over the answer may be code of the plugin.
+    """
+    advice: Iterable[Any] = plugin.preferred_allocation(resource, available, must_include, size)
+    ids = list(dict.fromkeys(each for each in advice if isinstance(each, str)))
+    if len(ids) != size or not set(available).issuperset(ids) or not set(must_include).issubset(ids):
         raise PluginFailed("preferred_allocation returned ids that are not available, or not as many as were asked for")
     return ids

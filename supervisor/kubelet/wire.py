@@ -4,12 +4,15 @@ Orders come in with ``call_soon_threadsafe``; what happened goes out as levels, 
 """
 
 import asyncio
+import contextlib
 import faulthandler
+import itertools
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +23,10 @@ from supervisor.calls import PluginCalls
 from supervisor.feed import Feed
 from supervisor.heartbeat import PERIOD, Watch
 from supervisor.kubelet.encoding import register_request
-from supervisor.levels import Attempt, Counts, Level, Outcome
 from supervisor.kubelet.protos import REGISTRATION_SERVICE
 from supervisor.kubelet.servicer import Servicer
 from supervisor.kubelet.sockets import FileIdentity
+from supervisor.levels import Attempt, Counts, Level, Outcome
 
 Answer = TypeVar("Answer")
 
@@ -38,6 +41,15 @@ _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel waits out an old one's back-off
     ("grpc.enable_http_proxy", 0),
 )
+
+
+@dataclass(eq=False)
+class _Service:
+    """One resource in service, and where it is served."""
+
+    servicer: Servicer
+    wake: Callable[[], None]
+    servers: dict[Path, grpc.aio.Server] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -57,9 +69,10 @@ class Wire:
         self._changed = changed
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
-        self._servicers: dict[str, Servicer] = {}
-        self._servers: dict[str, dict[Path, grpc.aio.Server]] = {}
-        self._wakes: dict[str, Callable[[], None]] = {}
+        self._services: dict[str, _Service] = {}
+        self._lives = itertools.count(1)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """For each resource name: its servers start and stop one after the other, in the order in which that was asked for."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._line: _Line | None = None
         self.beat = time.monotonic()
@@ -75,6 +88,7 @@ class Wire:
         try:
             self._loop.run_forever()
         finally:
+            self._loop.close()
             self._changed()
 
     @property
@@ -83,14 +97,14 @@ class Wire:
 
     def ping(self) -> None:
         """Ask the loop to show that it turns: it then sets ``beat``."""
-        self._loop.call_soon_threadsafe(self._pong)
+        self._order(self._pong)
 
     def _pong(self) -> None:
         self.beat = time.monotonic()
 
     def watch(self, beat: Callable[[], float]) -> None:
         """End the process when the supervising thread, whose ``beat`` this is, stops turning: nobody else could notice."""
-        self._loop.call_soon_threadsafe(self._watch, beat, Watch())
+        self._order(self._watch, beat, Watch())
 
     def _watch(self, beat: Callable[[], float], watch: Watch) -> None:
         watch = watch.observe(beat(), time.monotonic())
@@ -102,81 +116,78 @@ class Wire:
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
+    def _order(self, function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended; ``alive`` tells
+            self._loop.call_soon_threadsafe(function, *arguments)
+
     def open(self, feed: Feed, calls: PluginCalls) -> None:
         """Have a service for this resource. It answers nobody before ``bind``."""
-        self._loop.call_soon_threadsafe(self._open, feed, calls)
+        self._order(self._open, feed, calls)
 
     def _open(self, feed: Feed, calls: PluginCalls) -> None:
-        servicer = Servicer(feed, calls, self._changed)
-        self._servicers[feed.resource] = servicer
-        self._servers[feed.resource] = {}
+        servicer = Servicer(feed, calls, self._changed, self._start, life=next(self._lives))
 
         def wake() -> None:
-            self._loop.call_soon_threadsafe(servicer.refresh)
+            self._order(servicer.refresh)
 
-        self._wakes[feed.resource] = wake
+        self._services[feed.resource] = _Service(servicer, wake)
         feed.subscribe(wake)
         servicer.refresh()
+        self._changed()
 
     def replace_calls(self, resource: str, calls: PluginCalls) -> None:
         """Another plugin object stands behind the resource from now on; feed, socket and stream stay."""
-        self._loop.call_soon_threadsafe(self._replace_calls, resource, calls)
+        self._order(self._replace_calls, resource, calls)
 
     def _replace_calls(self, resource: str, calls: PluginCalls) -> None:
-        if servicer := self._servicers.get(resource):
-            servicer.calls = calls
+        if service := self._services.get(resource):
+            service.servicer.calls = calls
 
     def bind(self, resource: str, path: Path) -> None:
         """Serve the resource at this path, besides those where it is served already."""
-        self._spawn(self._bind(resource, path))
+        self._spawn(self._bind, resource, path)
 
     async def _bind(self, resource: str, path: Path) -> None:
-        servicer = self._servicers.get(resource)
-        if servicer is None:
-            return
-        server = grpc.aio.server(options=_SERVER_OPTIONS)
-        server.add_generic_rpc_handlers((servicer.handler(),))
-        try:
-            server.add_insecure_port(f"unix:{path}")
-        except RuntimeError as error:
-            servicer.note(bound=False, list_problem=f"cannot listen at {path}: {error}")
-            return
-        await server.start()
-        self._servers[resource][path] = server
-        servicer.note(bound=True)
+        service = self._services.get(resource)
+        async with self._turns[resource]:
+            if service is not None and service is self._services.get(resource):
+                problem = await _listen(service, path)
+                service.servicer.note(bound=not problem, bind_problem=problem)
 
     def unbind(self, resource: str) -> None:
         """Stop serving the resource; its streams end."""
-        self._spawn(self._unbind(resource))
+        self._spawn(self._unbind, resource)
 
     async def _unbind(self, resource: str) -> None:
-        servers = self._servers.get(resource, {})
-        while servers:
-            _, server = servers.popitem()
-            await server.stop(None)
-        if resource in self._servicers:
-            self._servicers[resource].note(bound=False)
+        if service := self._services.get(resource):
+            service.servicer.note(bound=False)
+            await self._stop_servers(resource, service)
+            service.servicer.note(bound=False)
+
+    async def _stop_servers(self, resource: str, service: _Service) -> None:
+        async with self._turns[resource]:
+            while service.servers:
+                _, server = service.servers.popitem()
+                await server.stop(None)
 
     def close(self, resource: str) -> None:
         """End the resource's streams and servers and forget it."""
-        self._spawn(self._close(resource))
+        self._order(self._close, resource)
 
-    async def _close(self, resource: str) -> None:
-        servicer = self._servicers.pop(resource, None)
-        if servicer is None:
-            return
-        servicer.feed.unsubscribe(self._wakes.pop(resource))
-        servicer.end_streams()
-        for server in self._servers.pop(resource).values():
-            await server.stop(None)
-        self._changed()
+    def _close(self, resource: str) -> None:
+        """At once, so that the same name can be opened again in the next order."""
+        if service := self._services.pop(resource, None):
+            service.servicer.feed.unsubscribe(service.wake)
+            service.servicer.end_streams()
+            self._start(self._stop_servers(resource, service))
+            self._changed()
 
     def end_streams(self, resource: str) -> None:
-        self._loop.call_soon_threadsafe(self._end_streams, resource)
+        self._order(self._end_streams, resource)
 
     def _end_streams(self, resource: str) -> None:
-        if servicer := self._servicers.get(resource):
-            servicer.end_streams()
+        if service := self._services.get(resource):
+            service.servicer.end_streams()
 
     def register(
         self,
@@ -191,7 +202,7 @@ class Wire:
 
         ``bind_at``: serve there first, and nowhere else but at the private path (where links are refused).
         """
-        self._spawn(self._register(resource, generation, endpoint, kubelet, identity, bind_at))
+        self._spawn(self._register, resource, generation, endpoint, kubelet, identity, bind_at)
 
     async def _register(
         self,
@@ -202,25 +213,29 @@ class Wire:
         identity: FileIdentity,
         bind_at: Path | None,
     ) -> None:
-        servicer = self._servicers.get(resource)
-        if servicer is None:
+        service = self._services.get(resource)
+        if service is None:
             return
+        servicer = service.servicer
         if servicer.level.streams:
             servicer.note(attempt=Attempt(generation, Outcome.SKIPPED, time.monotonic()))
             return
         options = servicer.options()
         servicer.note(attempt=Attempt(generation), registered_pre_start=options.pre_start_required)
-        if bind_at is not None:
-            await self._unbind_public(resource, bind_at.parent)
-            await self._bind(resource, bind_at)
-        outcome, detail = await self._call_register(register_request(resource, endpoint, options), kubelet, identity)
+        if bind_at is not None and (problem := await self._bind_public(resource, service, bind_at)):
+            outcome, detail = Outcome.REFUSED, problem
+        else:
+            outcome, detail = await self._call_register(register_request(resource, endpoint, options), kubelet, identity)
         servicer.registrations[outcome] += 1
-        servicer.note(attempt=Attempt(generation, outcome, time.monotonic(), detail))
+        if servicer.level.attempt == Attempt(generation):  # else a newer one has begun, at another kubelet
+            servicer.note(attempt=Attempt(generation, outcome, time.monotonic(), detail))
 
-    async def _unbind_public(self, resource: str, directory: Path) -> None:
-        servers = self._servers[resource]
-        for path in [path for path in servers if path.parent == directory]:
-            await servers.pop(path).stop(None)
+    async def _bind_public(self, resource: str, service: _Service, path: Path) -> str:
+        """Serve at this path and, of the same directory, at no other; why that failed, or nothing."""
+        async with self._turns[resource]:
+            for old in [old for old in service.servers if old.parent == path.parent]:
+                await service.servers.pop(old).stop(None)
+            return await _listen(service, path)
 
     async def _call_register(self, request: bytes, kubelet: Path, identity: FileIdentity) -> tuple[Outcome, str]:
         line = self._line_to(kubelet, identity)
@@ -257,17 +272,17 @@ class Wire:
     # --- levels -------------------------------------------------------------------------------------------------------
 
     def levels(self) -> Mapping[str, Level]:
-        return {resource: servicer.level for resource, servicer in self._servicers.copy().items()}
+        return {resource: service.servicer.level for resource, service in self._services.copy().items()}
 
     def counts(self) -> Mapping[str, Counts]:
-        return {resource: servicer.counts() for resource, servicer in self._servicers.copy().items()}
+        return {resource: service.servicer.counts() for resource, service in self._services.copy().items()}
 
     def last_allocated(self) -> Mapping[str, float]:
         """Device id to the time of its last ``Allocate``."""
         return {
             device_id: at
-            for servicer in self._servicers.copy().values()
-            for device_id, at in servicer.last_allocated.copy().items()
+            for service in self._services.copy().values()
+            for device_id, at in service.servicer.last_allocated.copy().items()
         }
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -278,15 +293,16 @@ class Wire:
         async def run() -> None:
             done(await function())
 
-        self._spawn(run())
+        self._spawn(run)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        def start() -> None:
-            task = self._loop.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._finished)
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        self._order(lambda: self._start(function(*arguments)))
 
-        self._loop.call_soon_threadsafe(start)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """On the wire thread: do this beside everything else."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -296,15 +312,30 @@ class Wire:
 
     def stop(self, timeout: float) -> None:
         """End everything: streams, servers, the loop and its thread. Blocks, at most ``timeout`` seconds."""
-        self._loop.call_soon_threadsafe(lambda: self._tasks.add(self._loop.create_task(self._stop())))
+        self._spawn(self._stop)
         self._thread.join(timeout)
 
     async def _stop(self) -> None:
-        stops: list[Awaitable[None]] = []
-        for resource, servers in self._servers.items():
-            self._servicers[resource].end_streams()
-            stops += [server.stop(None) for server in servers.values()]
-        await asyncio.gather(*stops)
+        for service in self._services.values():
+            service.servicer.end_streams()
+        await asyncio.gather(*(self._stop_servers(resource, service) for resource, service in self._services.items()))
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         if self._line is not None:
             await self._line.channel.close()
         self._loop.stop()
+
+
+async def _listen(service: _Service, path: Path) -> str:
+    """Serve at this path too; why that failed, or nothing."""
+    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((service.servicer.handler(),))
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        return f"cannot listen at {path}: {error}"
+    await server.start()
+    service.servers[path] = server
+    return ""
