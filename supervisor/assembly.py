@@ -1,30 +1,49 @@
 """From installed packages to running plugins, at start and again when their sections change."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import trio
 
 from supervisor import plugins
-from supervisor.config import Change
+from supervisor.config import Change, PluginOptions
 from supervisor.config_file import Document
-from supervisor.errors import PluginFailed, PluginRefused
+from supervisor.errors import ConfigError, PluginFailed, PluginRefused
 from supervisor.events import Observer, PluginLoaded, PluginRejected
 from supervisor.host import Host
 from supervisor.inventory import Look
 from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.offers import Offers
-from supervisor.plugins import LoadedPackage, Made, Package
+from supervisor.plugins import LoadedPackage, Made
 from supervisor.units import PluginUnit
 
 LOAD_TIMEOUT = 20.0
 """Seconds for importing a package, or for its hook. One that hangs is left behind in its thread and refused."""
+GRACE = 1.0
+"""Seconds that the start waits for slow packages and first looks. Later ones join when they come; nobody waits for them."""
 
 T = TypeVar("T")
 
 
+@dataclass
+class _Arrivals:
+    """The packages that are ready while the start still waits."""
+
+    waiting: set[str]
+    made: dict[str, Made] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    complete: trio.Event = field(default_factory=trio.Event)
+    closed: bool = False
+
+    def arrived(self, name: str) -> None:
+        self.waiting.discard(name)
+        if not self.waiting:
+            self.complete.set()
+
+
 class Assembly:
-    """All plugins of the process. Its mutable state: the units by plugin name, and what has been imported."""
+    """All plugins of the process. Its mutable state: the units by plugin name, and what has been imported or started."""
 
     def __init__(self, offers: Offers, nursery: trio.Nursery, host: Host, observe: Observer) -> None:
         self._offers = offers
@@ -34,7 +53,6 @@ class Assembly:
         self._packages = {package.name: package for package in plugins.installed()}
         self._loaded: dict[str, LoadedPackage] = {}
         self._isolated: dict[str, IsolatedPackage] = {}
-        self._starting: dict[str, IsolatedPackage] = {}
         self.units: dict[str, PluginUnit] = {}
 
     @property
@@ -48,154 +66,203 @@ class Assembly:
             if concerned(unit.discovery.subsystems):
                 unit.discovery.look_again()
 
-    async def prepare(self, document: Document) -> Sequence[PluginUnit]:
+    # --- start --------------------------------------------------------------------------------------------------------
+
+    async def start(self, document: Document) -> None:
         """Load, make, look once: all plugins at the same time, and each in its own thread. Nothing is offered yet.
 
         Raises ``ConfigError`` with the problems of all sections.
         """
+        self._tell_strangers(document)
         names = [name for name in self._packages if document.section(name).options.enabled]
-        made = await self._make(document, names)
-        units: dict[str, PluginUnit] = {}
-        for name in sorted(made):
-            units |= {unit.name: unit for unit in self._units(name, made[name], document, units)}
-        await _look_at_once(units.values())
-        return list(units.values())
+        arrivals = _Arrivals(set(names))
+        deadline = trio.current_time() + GRACE
+        for name in names:
+            self._nursery.start_soon(self._arrive, name, document, arrivals)
+        with trio.move_on_at(deadline if names else 0):
+            await arrivals.complete.wait()
+        arrivals.closed = True
+        if arrivals.problems:
+            raise ConfigError(tuple(arrivals.problems))
+        for name in sorted(arrivals.made):  # in the order of names: of two plugins with one name the first is kept
+            self._run(self._units(name, arrivals.made[name], document.section(name).options))
+        with trio.move_on_at(deadline):
+            await _all_looked(self.units.values())
 
-    def offer(self, units: Sequence[PluginUnit]) -> None:
-        """Offer what the prepared plugins found, and let them run."""
-        self._offers.start({unit.name: (unit.look, unit.calls) for unit in units if unit.look is not None})
+    def offer(self) -> None:
+        """Offer what has been found so far; from now on each look is delivered."""
+        found = {unit.name: (unit.look, unit.calls) for unit in self.units.values() if unit.look is not None}
+        self._offers.start(found)
+        for unit in self.units.values():
+            unit.deliver = self._deliver
+
+    async def _arrive(self, name: str, document: Document, arrivals: _Arrivals) -> None:
+        """Make a package ready, in time or later."""
+        try:
+            made = await self._make(name, document, await self._value(name, document))
+        except ConfigError as error:
+            arrivals.problems += error.problems
+            if arrivals.closed:
+                self._reject(name, str(error))
+        except (PluginRefused, PluginFailed) as error:
+            self._reject(name, str(error))
+        else:
+            if arrivals.closed:
+                units = self._units(name, made, document.section(name).options)
+                for unit in units:
+                    unit.deliver = self._deliver
+                self._run(units)
+            else:
+                arrivals.made[name] = made
+        arrivals.arrived(name)
+
+    def _run(self, units: Iterable[PluginUnit]) -> None:
         for unit in units:
-            self._adopt(unit)
-        self._isolated.update(self._starting)
-        self._starting.clear()
+            self.units[unit.name] = unit
+            self._nursery.start_soon(unit.run)
 
-    def _replace_process(self, name: str) -> None:
-        """The process of a package's retired objects ends; the one that its new objects use stays."""
-        if name in self._isolated:
-            self._isolated.pop(name).close()
-        if name in self._starting:
-            self._isolated[name] = self._starting.pop(name)
+    def _deliver(self, unit: PluginUnit, look: Look) -> None:
+        self._offers.update(unit.name, look, unit.calls)
+
+    # --- another configuration ----------------------------------------------------------------------------------------
 
     async def apply(self, document: Document, change: Change) -> None:
         """Bring the plugins of the changed sections in line; the others notice nothing.
 
         New objects look once before old ones retire. Raises ``ConfigError`` before anything has changed.
         """
+        self._tell_strangers(document)
         concerned = [name for name in change.plugins if name in self._packages]
-        enabled = [name for name in concerned if document.section(name).options.enabled]
-        made = await self._make(document, enabled)
-        for name in concerned:
-            old = {unit.name: unit for unit in self.units.values() if unit.package == name}
-            if name in enabled and name not in made:
-                continue  # refused, and said so: the old objects go on
-            others = {unit.name: unit for unit in self.units.values() if unit.package != name}
-            new = self._units(name, made[name], document, others) if name in made else []
-            await _look_at_once(new)
-            self._swap(old, new)
-            self._replace_process(name)
+        values = await self._values(document, [name for name in concerned if document.section(name).options.enabled])
+        async with trio.open_nursery() as nursery:
+            for name in concerned:
+                if not document.section(name).options.enabled:
+                    self._swap(name, [], None)
+                elif name in values:
+                    nursery.start_soon(self._renew, name, document, values[name])
 
-    # --- loading ------------------------------------------------------------------------------------------------------
+    async def _values(self, document: Document, names: Iterable[str]) -> Mapping[str, Any]:
+        """The decoded sections of these packages. One that cannot be loaded is told and left out: its old objects go on."""
+        values: dict[str, Any] = {}
+        problems: list[str] = []
 
-    async def _make(self, document: Document, names: Iterable[str]) -> Mapping[str, Made]:
-        """The plugin objects of these packages; a package that is refused is told and left out."""
-        names = list(names)
-        isolated = {name for name in names if document.section(name).options.isolation == "process"}
+        async def decode(name: str) -> None:
+            try:
+                values[name] = await self._value(name, document)
+            except ConfigError as error:
+                problems.extend(error.problems)
+            except (PluginRefused, PluginFailed) as error:
+                self._reject(name, str(error))
+
         async with trio.open_nursery() as nursery:
             for name in names:
-                if name not in isolated and name not in self._loaded:
-                    nursery.start_soon(self._told, self._packages[name], self._load, name)
-        types = {name: self._loaded[name].config_type for name in names if name in self._loaded and name not in isolated}
-        values = document.decode_plugins(types)
-        made: dict[str, Made] = {}
+                nursery.start_soon(decode, name)
+        if problems:
+            raise ConfigError(tuple(problems))
+        return values
 
-        async def make(name: str) -> None:
-            if name in isolated:
-                made[name] = await self._make_isolated(name, document)
-            else:
-                made[name] = await _in_thread(plugins.make, self._loaded[name], values[name], self._host)
+    async def _renew(self, name: str, document: Document, value: Any) -> None:
+        before = self._isolated.pop(name, None)
+        try:
+            made = await self._make(name, document, value)
+        except (PluginRefused, PluginFailed) as error:
+            self._reject(name, str(error))
+            if before is not None:
+                self._isolated[name] = before
+            return
+        new = self._units(name, made, document.section(name).options)
+        for unit in new:
+            self._nursery.start_soon(unit.run)
+        await _all_looked(new)
+        self._swap(name, new, before)
 
-        async with trio.open_nursery() as nursery:
-            for name in (*types, *isolated):
-                nursery.start_soon(self._told, self._packages[name], make, name)
-        return made
+    def _swap(self, name: str, new: Sequence[PluginUnit], before: IsolatedPackage | None) -> None:
+        """Put the new objects of a package in the place of its old ones. No await in here: for everybody else it is one step."""
+        old = {unit.name: unit for unit in self.units.values() if unit.package == name}
+        for unit in old.values():
+            unit.retire()
+            del self.units[unit.name]
+        for unit in new:
+            self.units[unit.name] = unit
+            unit.deliver = self._deliver
+            if unit.look is not None:
+                self._offers.update(unit.name, unit.look, unit.calls, reconfigured=True)
+        for plugin in old.keys() - self.units.keys():
+            self._offers.retire(plugin)
+        if not new:
+            before = self._isolated.pop(name, before)
+        if before is not None:
+            before.close()
 
-    async def _load(self, name: str) -> None:
-        self._loaded[name] = await _in_thread(plugins.load, self._packages[name])
+    # --- packages -----------------------------------------------------------------------------------------------------
 
-    async def _make_isolated(self, name: str, document: Document) -> Made:
-        """In a process of its own, whose predecessor (another section, another limit) ends once its plugins have retired."""
-        section = document.section(name)
-        options = section.options
-        limits = Limits(
-            load=LOAD_TIMEOUT,
-            look=options.look_timeout,
-            allocate=options.allocate_timeout,
-            pre_start=options.pre_start_timeout,
-            memory=options.memory_limit_bytes,
-        )
-        package = IsolatedPackage(name, section.own, self._host, limits)
+    async def _value(self, name: str, document: Document) -> Any:
+        """A package's section as the struct that it asks for; raw for a process, which decodes it itself.
+
+        Raises ``ConfigError``, or ``PluginRefused`` for a package that cannot be loaded.
+        """
+        if document.section(name).options.isolation == "process":
+            return document.section(name).own
+        if name not in self._loaded:
+            self._loaded[name] = await _in_thread(plugins.load, self._packages[name])
+        return document.decode_plugin(name, self._loaded[name].config_type)
+
+    async def _make(self, name: str, document: Document, value: Any) -> Made:
+        options = document.section(name).options
+        if options.isolation == "thread":
+            return await _in_thread(plugins.make, self._loaded[name], value, self._host)
+        package = IsolatedPackage(name, value, self._host, _limits(options))
         try:
             made = await _in_thread(package.load)
         except BaseException:
             package.close()
             raise
-        self._starting[name] = package
+        self._isolated[name] = package
         return made
 
-    async def _told(self, package: Package, work: Callable[..., Any], name: str) -> None:
-        """Do a package's work; a refusal is told and stops nothing else."""
-        try:
-            await work(name)
-        except (PluginRefused, PluginFailed) as error:
-            self._observe(PluginRejected(package.name, package.distribution, str(error)))
-
-    def _units(
-        self, name: str, made: Made, document: Document, others: Mapping[str, PluginUnit]
-    ) -> list[PluginUnit]:
-        """The units of one package; a plugin whose name is taken by one of the ``others`` is refused, and both are named."""
+    def _units(self, name: str, made: Made, options: PluginOptions) -> list[PluginUnit]:
+        """The units of one package; a plugin whose name another package has is refused, and both are named."""
         package = self._packages[name]
         for refusal in made.refused:
             self._observe(PluginRejected(refusal.plugin, package.distribution, refusal.reason))
         units = []
         for plugin in made.plugins:
-            if plugin.name in others:
-                rival = self._packages[others[plugin.name].package]
-                reason = f"{package}: {rival} has a plugin named {plugin.name!r} too; uninstall one of them"
+            rival = self.units.get(plugin.name)
+            if rival is not None and rival.package != name:
+                other = self._packages[rival.package]
+                reason = f"{package}: {other} has a plugin named {plugin.name!r} too; uninstall one of them"
                 self._observe(PluginRejected(plugin.name, package.distribution, reason))
                 continue
             self._observe(PluginLoaded(plugin.name, package.distribution, package.version))
-            units.append(PluginUnit(plugin, name, document.section(name).options, self._observe))
+            units.append(PluginUnit(plugin, name, options, self._observe))
         return units
 
-    # --- swapping -----------------------------------------------------------------------------------------------------
+    def _reject(self, name: str, reason: str) -> None:
+        self._observe(PluginRejected(name, self._packages[name].distribution, reason))
 
-    def _swap(self, old: Mapping[str, PluginUnit], new: Iterable[PluginUnit]) -> None:
-        """No await in here: for everybody else it is one step."""
-        for unit in old.values():
-            unit.retire()
-            del self.units[unit.name]
-        kept = set()
-        for unit in new:
-            kept.add(unit.name)
-            if unit.look is not None:
-                self._offers.update(unit.name, unit.look, unit.calls, reconfigured=True)
-            self._adopt(unit)
-        for name in old.keys() - kept:
-            self._offers.retire(name)
-
-    def _adopt(self, unit: PluginUnit) -> None:
-        self.units[unit.name] = unit
-        unit.deliver = self._deliver
-        self._nursery.start_soon(unit.run)
-
-    def _deliver(self, unit: PluginUnit, look: Look) -> None:
-        self._offers.update(unit.name, look, unit.calls)
+    def _tell_strangers(self, document: Document) -> None:
+        """Sections of packages that are not installed: perhaps a slip, perhaps an image that is yet to come."""
+        for name in document.config.plugins.keys() - self._packages.keys():
+            if document.section(name).options.enabled:
+                reason = document.problem(
+                    "no installed package has this name; install it or remove the section", "plugins", name
+                )
+                self._observe(PluginRejected(name, "", reason))
 
 
-async def _look_at_once(units: Iterable[PluginUnit]) -> None:
-    async with trio.open_nursery() as nursery:
-        for unit in units:
-            nursery.start_soon(unit.discovery.look_now)
+def _limits(options: PluginOptions) -> Limits:
+    return Limits(
+        load=LOAD_TIMEOUT,
+        look=options.look_timeout,
+        allocate=options.allocate_timeout,
+        pre_start=options.pre_start_timeout,
+        memory=options.memory_limit_bytes,
+    )
+
+
+async def _all_looked(units: Iterable[PluginUnit]) -> None:
+    for unit in tuple(units):
+        await unit.looked.wait()
 
 
 async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
@@ -203,4 +270,6 @@ async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
     with trio.move_on_after(LOAD_TIMEOUT):
         limiter = trio.CapacityLimiter(1)
         return await trio.to_thread.run_sync(work, *arguments, abandon_on_cancel=True, limiter=limiter)
-    raise PluginRefused(f"its code has not come back for {LOAD_TIMEOUT:g} s")
+    raise PluginRefused(
+        f"its code has not come back for {LOAD_TIMEOUT:g} s; mend or uninstall it, or switch it off with enabled: false"
+    )

@@ -1,5 +1,6 @@
 """The task that reads who holds which device, and lets go of the ids that are free."""
 
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,10 +10,10 @@ from typing import Any, TypeVar
 
 import trio
 
+from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
 from supervisor.kubelet.checkpoint import read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
 from supervisor.kubelet.wire import Wire
-from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
 from supervisor.ledger import Ledger, Reading, both
 from supervisor.node import Node
 from supervisor.offers import Offers
@@ -21,6 +22,8 @@ from supervisor.wakeup import WakeUp
 
 T = TypeVar("T")
 
+POD_RESOURCES_TIMEOUT = 2.0
+"""Seconds; after that the checkpoint is read instead."""
 CLOSE_AFTER = 1.0
 """Seconds that the empty list of a retired resource has before its stream ends."""
 
@@ -29,7 +32,7 @@ def sources(wire: Wire, pod_resources_socket: str, directory: Path) -> Callable[
     """Podresources, and the kubelet's checkpoint."""
 
     async def podresources() -> Reading:
-        return await on_wire(wire, partial(list_holdings, pod_resources_socket))
+        return await on_wire(wire, partial(list_holdings, pod_resources_socket, POD_RESOURCES_TIMEOUT))
 
     async def checkpoint() -> Reading:
         return await trio.to_thread.run_sync(read_checkpoint, directory)
@@ -45,7 +48,8 @@ async def on_wire(wire: Wire, function: Callable[[], Coroutine[Any, Any, T]]) ->
 
     def done(answer: T) -> None:
         answers.append(answer)
-        token.run_sync_soon(ended.set)
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(ended.set)
 
     wire.call(function, done)
     await ended.wait()
@@ -102,7 +106,9 @@ class Bookkeeper:
     async def _read(self, node: Node) -> None:
         reading = await self._ledger.refresh()
         self.adopt()
-        starts = [node.active_since, node.registrar.kubelet_since if node.registrar else None]
-        started = max((start for start in starts if start is not None), default=None)
+        if node.active_since is None:
+            return  # the owner answers Allocate now, so a standby cannot tell what was allocated a moment ago
+        kubelet_since = node.registrar.kubelet_since if node.registrar else None
+        started = node.active_since if kubelet_since is None else max(node.active_since, kubelet_since)
         cleared = self._tombstones.observe_reading(reading, time.monotonic(), started, self._wire.last_allocated())
         self._offers.tombstones_changed(cleared)

@@ -128,7 +128,9 @@ class Discovery:
         self._observe(LookFailed(self.name, str(error), failures, retry_in))
         if isinstance(error, LookLate):
             self._observe(PluginStuck(self.name, now - self._failing_since))
-        doubtful = failures >= self._options.unhealthy_after_looks and now - self._failing_since >= self._options.unhealthy_after
+        doubtful = (
+            failures >= self._options.unhealthy_after_looks and now - self._failing_since >= self._options.unhealthy_after
+        )
         if doubtful and self._good is not None:
             self._deliver(vouched_by_nobody(self._good, self.name))
 

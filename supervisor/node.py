@@ -22,9 +22,7 @@ PREDECESSOR_PATIENCE = 5.0
 class Node:
     """One directory path. ``owned`` is the lock that was opened first thing in the process, if it could be."""
 
-    def __init__(
-        self, directory: Path, owned: Ownership | None, wire: Wire, wake: WakeUp, observe: Observer
-    ) -> None:
+    def __init__(self, directory: Path, owned: Ownership | None, wire: Wire, wake: WakeUp, observe: Observer) -> None:
         self._directory = directory
         self._ownership = owned
         self._wire = wire
@@ -80,7 +78,9 @@ class Node:
                 await trio.sleep_forever()  # the directory has gone; the registrar notices and we are cancelled
             if self._ownership.try_take():
                 return None
-            self._observe(OwnershipChanged(active=False, reason="another process owns the device-plugins directory; standing by"))
+            self._observe(
+                OwnershipChanged(active=False, reason="another process owns the device-plugins directory; standing by")
+            )
             # One blocked thread, which ends with the process: a cancelled wait must not let go of what it may just have got.
             if await trio.to_thread.run_sync(self._ownership.take, abandon_on_cancel=True):
                 return None

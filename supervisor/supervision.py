@@ -16,7 +16,7 @@ metrics and servicers, and local variables of tasks.
 
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import trio
@@ -45,13 +45,12 @@ from supervisor.ownership import Ownership
 from supervisor.status import Liveness
 from supervisor.tombstones import Tombstones
 from supervisor.triggers import concerns, watch_udev
-from supervisor.units import PluginUnit
 from supervisor.wakeup import WakeUp
 
 STOP_TIMEOUT = 0.5
 """Seconds for the wire thread to end streams and servers; the process ends anyway."""
-FIRST_READING = 1.0
-"""Seconds that the start waits for the ledger at most."""
+FIRST_READING = 2.5
+"""Seconds that the start waits for the ledger at most: only a kubelet that hangs takes so long."""
 
 
 class Setup(Struct, frozen=True):
@@ -112,19 +111,19 @@ class Supervisor:
             await work.start(self._stop_on_signal, work.cancel_scope)
             assembly = Assembly(self._offers, work, _host(self._document.config), self.observe)
             work.start_soon(self._node.run)
-            units = await self._prepare(assembly)
-            assembly.offer(units)
+            await self._prepare(assembly)
+            assembly.offer()
             self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
             self.observe(ConfigApplied(self._generation, ()))
             work.start_soon(self._bookkeeper.run, self._node)
             work.start_soon(self._watch_udev, assembly)
             work.start_soon(self._watch_config, assembly)
 
-    async def _prepare(self, assembly: Assembly) -> Sequence[PluginUnit]:
+    async def _prepare(self, assembly: Assembly) -> None:
         """Everything that takes time before anything can be offered, side by side."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._bookkeeper.read_first, FIRST_READING)
-            return await assembly.prepare(self._document)
+            await assembly.start(self._document)
 
     async def _stop_on_signal(
         self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -31,6 +31,8 @@ class PluginUnit:
         self.plugin = plugin
         self.look: Look | None = None
         """The newest good look."""
+        self.looked = trio.Event()
+        """Set when the first look has ended, well or not."""
         self.deliver: Deliver | None = None
         self._observe = observe
         self._slots = Slots(plugin.name, options.rpc_slots)
@@ -54,14 +56,17 @@ class PluginUnit:
             self.deliver(self, look)
 
     async def run(self) -> None:
-        """Look and watch until ``retire``. The first look comes before, by ``discovery.look_now``."""
+        """Look once, then look and watch until ``retire``."""
         with self._scope:
             try:
+                await self.discovery.look_now()
+                self.looked.set()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.discovery.run)
                     if isinstance(self.plugin, Watcher):
                         nursery.start_soon(self._keep_watching, self.plugin)
             finally:
+                self.looked.set()
                 self._slots.close()
 
     def retire(self) -> None:
@@ -92,7 +97,7 @@ async def _watch(plugin: Watcher, look_again: Callable[[], None], limiter: trio.
     def work() -> str:
         try:
             trio.run(main)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code may raise anything
             return f"watch() failed: {type(error).__name__}: {error}"
         return "watch() returned"
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from supervisor.config import HttpConfig
 from supervisor.config_file import DEFAULT_PATH, Document, load
 from supervisor.errors import ConfigError, SupervisorError
 from supervisor.ownership import Ownership
@@ -16,17 +17,25 @@ HELP = "offer this node's hardware to the kubelet, until SIGTERM"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help=f"configuration file (default: {DEFAULT_PATH}, if there is one)")
     parser.add_argument("--device-plugins-dir", metavar="DIR", help="the kubelet's device-plugins directory")
-    parser.add_argument("--http", metavar="ADDR:PORT", help="where probes and metrics are served")
+    parser.add_argument("--http", metavar="ADDR:PORT", type=_address, help="where probes and metrics are served")
+
+
+def _address(text: str) -> str:
+    try:
+        return HttpConfig(text).listen
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("listen: ")) from None
 
 
 def main(args: argparse.Namespace) -> NoReturn:
     """Exit code 0 after SIGTERM or SIGINT, 1 when a restart or a person must help, 2 for a bad configuration."""
     try:
         document = load(args.config or DEFAULT_PATH, required=args.config is not None)
+        listen = args.http or document.config.http.listen
         directory = Path(args.device_plugins_dir or document.config.kubelet.device_plugins_dir).absolute()
         # Before anything that opens descriptors: at SIGKILL the kernel closes high ones first, so this lock falls last.
         ownership = Ownership.open(directory)
-        _supervise(document, directory, args.http or document.config.http.listen, ownership)
+        _supervise(document, directory, listen, ownership)
     except ConfigError as error:
         print(error, file=sys.stderr)
         _end(2)
@@ -38,11 +47,11 @@ def main(args: argparse.Namespace) -> NoReturn:
 
 def _supervise(document: Document, directory: Path, listen: str, ownership: Ownership | None) -> None:
     # Imported late: grpc opens descriptors of its own.
-    import trio  # noqa: PLC0415
+    import trio
 
-    from supervisor.observe.log import Log, Style, libraries_logged  # noqa: PLC0415
-    from supervisor.observe.sentences import Grade  # noqa: PLC0415
-    from supervisor.supervision import Setup, Supervisor  # noqa: PLC0415
+    from supervisor.observe.log import Log, Style, libraries_logged
+    from supervisor.observe.sentences import Grade
+    from supervisor.supervision import Setup, Supervisor
 
     wanted = document.config.log
     log = Log(style=None if wanted.format == "auto" else Style(wanted.format), least=Grade[wanted.level.upper()])

@@ -167,12 +167,16 @@ class Servicer:
         inventory = self._current()
         devices = healthy(inventory, device_ids)
         edits = merge(device.edits for device in devices)
+        self._allocated_now(devices)
         plugin = self.calls.plugin
         if isinstance(plugin, Allocator):
             edits = await self._plugin_allocate(plugin, inventory.resource, devices, edits)
+            self._allocated_now(devices)  # again: the plugin may have taken seconds
+        return edits
+
+    def _allocated_now(self, devices: Sequence[Device]) -> None:
         now = time.monotonic()
         self.last_allocated.update((device.id, now) for device in devices)
-        return edits
 
     async def _plugin_allocate(
         self, plugin: Allocator, resource: str, devices: tuple[Device, ...], edits: ContainerEdits
