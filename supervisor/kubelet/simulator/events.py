@@ -30,7 +30,7 @@ class EventKind(StrEnum):
     PODS_ARRIVED = "pods_arrived"
     """The pods of the node are known to the kubelet and were admitted again: ``pods``."""
     KUBELET_ENDED = "kubelet_ended"
-    """The kubelet is gone; its files stay: ``reason``."""
+    """The kubelet is gone, its connections are closed and its sockets refuse; its files stay: ``reason``."""
     REGISTER_RECEIVED = "register_received"
     """``resource``, ``endpoint``, ``version``, ``pre_start_required``, ``get_preferred_allocation_available``."""
     REGISTER_ANSWERED = "register_answered"

@@ -123,7 +123,6 @@ class Kubelet:
         if self.ended:
             return
         self.ended = True
-        self.emit(EventKind.KUBELET_ENDED, reason=reason)
         current = asyncio.current_task()
         doomed = [task for task in self._tasks if task is not current]
         for task in doomed:
@@ -133,6 +132,7 @@ class Kubelet:
         for client in self._clients:
             await client.close()
         await asyncio.gather(*doomed, return_exceptions=True)
+        self.emit(EventKind.KUBELET_ENDED, reason=reason)
 
     async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Do some work within this life; raises :class:`KubeletDownError` when the life ends meanwhile."""

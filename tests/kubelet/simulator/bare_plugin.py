@@ -71,12 +71,21 @@ class BarePlugin:
     def __enter__(self) -> Self:
         """Serve on the socket, without registering."""
         self._thread.start()
-        self.serve()
+        try:
+            self.serve()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop serving and end the thread."""
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
