@@ -120,6 +120,15 @@ class Wire:
         with contextlib.suppress(RuntimeError):  # the loop has ended; ``alive`` tells
             self._loop.call_soon_threadsafe(function, *arguments)
 
+    def _serve(self, resource: str, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        """Order something for the service that has this name when it is the order's turn, and for no later one."""
+
+        def start() -> None:
+            if service := self._services.get(resource):
+                self._start(work(resource, service, *arguments))
+
+        self._order(start)
+
     def open(self, feed: Feed, calls: PluginCalls) -> None:
         """Have a service for this resource. It answers nobody before ``bind``."""
         self._order(self._open, feed, calls)
@@ -145,24 +154,22 @@ class Wire:
 
     def bind(self, resource: str, path: Path) -> None:
         """Serve the resource at this path, besides those where it is served already."""
-        self._spawn(self._bind, resource, path)
+        self._serve(resource, self._bind, path)
 
-    async def _bind(self, resource: str, path: Path) -> None:
-        service = self._services.get(resource)
+    async def _bind(self, resource: str, service: _Service, path: Path) -> None:
         async with self._turns[resource]:
-            if service is not None and service is self._services.get(resource):
+            if service is self._services.get(resource):
                 problem = await _listen(service, path)
                 service.servicer.note(bound=not problem, bind_problem=problem)
 
     def unbind(self, resource: str) -> None:
         """Stop serving the resource; its streams end."""
-        self._spawn(self._unbind, resource)
+        self._serve(resource, self._unbind)
 
-    async def _unbind(self, resource: str) -> None:
-        if service := self._services.get(resource):
-            service.servicer.note(bound=False)
-            await self._stop_servers(resource, service)
-            service.servicer.note(bound=False)
+    async def _unbind(self, resource: str, service: _Service) -> None:
+        service.servicer.note(bound=False)
+        await self._stop_servers(resource, service)
+        service.servicer.note(bound=False)  # a bind may have been under way
 
     async def _stop_servers(self, resource: str, service: _Service) -> None:
         async with self._turns[resource]:
@@ -202,20 +209,18 @@ class Wire:
 
         ``bind_at``: serve there first, and nowhere else but at the private path (where links are refused).
         """
-        self._spawn(self._register, resource, generation, endpoint, kubelet, identity, bind_at)
+        self._serve(resource, self._register, generation, endpoint, kubelet, identity, bind_at)
 
     async def _register(
         self,
         resource: str,
+        service: _Service,
         generation: int,
         endpoint: str,
         kubelet: Path,
         identity: FileIdentity,
         bind_at: Path | None,
     ) -> None:
-        service = self._services.get(resource)
-        if service is None:
-            return
         servicer = service.servicer
         if servicer.level.streams:
             servicer.note(attempt=Attempt(generation, Outcome.SKIPPED, time.monotonic()))
