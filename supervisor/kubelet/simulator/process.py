@@ -40,6 +40,7 @@ class SimulatorProcess:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=_environment(),
+                process_group=0,  # Ctrl-C on the terminal is for the owner alone, who closes the channel
             )
         self._reader = threading.Thread(target=self._read, name="kubelet-simulator", daemon=True)
         self._reader.start()
