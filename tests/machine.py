@@ -59,6 +59,9 @@ TOOLS = {
     "strace": Tool(_runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"),
     "libudev": Tool(lambda: ctypes.util.find_library("udev") is not None, ("libudev1",)),
     "fuse": Tool(_exists("/dev/fuse"), hint="needs /dev/fuse (modprobe fuse)"),
+    "loop": Tool(
+        lambda: os.access("/dev/loop-control", os.R_OK | os.W_OK), hint="needs leave to make loop devices (root, modprobe loop)"
+    ),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
 
