@@ -161,7 +161,7 @@ def pull_out(scene: Scene) -> str:
     counted = scene.owner.uevents(gadget.subsystem)
     gone = _change(scene, gadget.unplug, resource, healthy=0, unhealthy=1)
     by_event = bool(gadget.subsystem) and scene.owner.uevents(gadget.subsystem) > counted
-    how = "by a kernel event" if by_event else "by a timed look, for the kernel tells nobody here"
+    how = "by a kernel event" if by_event else "by a timed look, as no kernel event told of it"
     free, total = scene.kubelet.node_status()[resource]
     scene.stage.say(f"Pulled out: Unhealthy at the kubelet {gone:.0f} ms later, {how}; allocatable {free} of {total}.")
     scene.stage.say("It stays listed, since a pod holds it: an id in use must not vanish from a kubelet's list.", "dim")
