@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -46,14 +47,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _behind_channel(descriptor: int) -> None:
-    """Serve until the channel ends, then vanish as after SIGKILL: stale sockets stay."""
-    await Control(socket.socket(fileno=descriptor)).serve()
+    """Serve until the owner is gone, then vanish as after SIGKILL: stale sockets stay."""
+    with suppress(ConnectionError):
+        await Control(socket.socket(fileno=descriptor)).serve()
     os._exit(0)
 
 
 async def _foreground(options: argparse.Namespace) -> int:
     def show(event: Event) -> None:
-        print(json.dumps(event.to_json()) if options.json else event, flush=True)
+        try:
+            print(json.dumps(event.to_json()) if options.json else event, flush=True)
+        except BrokenPipeError:
+            os._exit(1)  # nobody reads any more
 
     settings = NodeSettings(
         root=options.root.absolute(),

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from supervisor.kubelet.simulator.eras import ERAS, Era
-from supervisor.kubelet.simulator.errors import KubeletDownError, NotFoundError
+from supervisor.kubelet.simulator.errors import KubeletDownError, NotFoundError, SimulatorError
 from supervisor.kubelet.simulator.events import Event, EventKind, EventLog
 from supervisor.kubelet.simulator.faults import Fault
 from supervisor.kubelet.simulator.pods import ContainerSpec, PodSpec, PodState
@@ -115,8 +115,8 @@ class KubeletSimulator:
     def _start_later(self, options: dict[str, float]) -> None:
         try:
             self._ask("start", timeout=ANSWER_SECONDS + sum(options.values()), **options)
-        except KubeletDownError:
-            return
+        except SimulatorError:
+            return  # the kubelet was ended before its runtime was ready, or could not start: its events tell
 
     def stop(self) -> None:
         """End the kubelet as SIGTERM does; the process stays for the next life, the files stay stale."""
@@ -320,7 +320,7 @@ class KubeletSimulator:
         """Wait until ``condition()`` holds, looking after each event; a kubelet that is down counts as False."""
         deadline = time.monotonic() + timeout
         while True:
-            position = self.events.position
+            turn = self.events.turn
             try:
                 if condition():
                     return
@@ -329,7 +329,7 @@ class KubeletSimulator:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"{what} did not come true within {timeout} s; {self._latest()}")
-            self.events.wait_beyond(position, left)
+            self.events.wait_beyond(turn, left)
 
     def wait_registered(self, resource: str, timeout: float = 10.0) -> None:
         """Wait until the resource has a connected plugin that has sent a list in this life of the kubelet."""

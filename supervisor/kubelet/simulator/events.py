@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-KEPT_EVENTS = 200_000
+KEPT_EVENTS = 100_000
 """The log forgets the oldest events beyond this number."""
 
 
@@ -113,6 +113,7 @@ class EventLog:
         """Begin empty, at position 0."""
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._count = 0
+        self._wakes = 0
         self._changed = threading.Condition()
 
     @property
@@ -131,6 +132,7 @@ class EventLog:
     def wake(self) -> None:
         """Wake all who wait, so that they look again (the process behind the log has ended)."""
         with self._changed:
+            self._wakes += 1
             self._changed.notify_all()
 
     def since(self, position: int = 0) -> list[Event]:
@@ -165,8 +167,13 @@ class EventLog:
                     return None
                 self._changed.wait(left)
 
-    def wait_beyond(self, position: int, timeout: float) -> int:
-        """Wait until there is an event beyond ``position`` or ``timeout`` s are over; return the position reached."""
+    @property
+    def turn(self) -> int:
+        """A number that grows with each event and each :meth:`wake`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._count > position, timeout)
-            return self._count
+            return self._count + self._wakes
+
+    def wait_beyond(self, turn: int, timeout: float) -> None:
+        """Wait until :attr:`turn` is beyond ``turn``, or ``timeout`` s are over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count + self._wakes > turn, timeout)

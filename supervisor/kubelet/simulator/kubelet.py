@@ -71,24 +71,30 @@ class Kubelet:
         )
 
     async def start(self, options: StartOptions) -> None:
-        """Do what a kubelet does until ``kubelet.sock`` serves; raises :class:`KubeletStartError`."""
+        """Do what a kubelet does until ``kubelet.sock`` serves.
+
+        Raises :class:`KubeletStartError` when that fails, :class:`KubeletDownError` when the life ends before.
+        """
         self.emit(EventKind.KUBELET_STARTING, pid=os.getpid())
+        try:
+            await self.run(self._come_up(options))
+        except OSError as error:
+            await self.end(str(error))
+            raise KubeletStartError(str(error)) from error
+        self._spawn(self.pods.receive(options.sources_delay))
+        self._spawn(self._publish_status())
+
+    async def _come_up(self, options: StartOptions) -> None:
         paths = self.habitat.paths
         paths.device_plugins.mkdir(parents=True, exist_ok=True)
         paths.pod_resources.mkdir(parents=True, exist_ok=True)
         self.manager.restore()
         await asyncio.sleep(options.runtime_ready_delay)
-        try:
-            await self._serve_pod_resources()
-            await self._clean(options.cleanup_pause)
-            await self._serve_registration(options.listen_gap)
-        except OSError as error:
-            await self.end(str(error))
-            raise KubeletStartError(str(error)) from error
+        await self._serve_pod_resources()
+        await self._clean(options.cleanup_pause)
+        await self._serve_registration(options.listen_gap)
         if self.habitat.era.deprecation_file:
             (paths.device_plugins / DEPRECATION_NAME).touch()
-        self._spawn(self.pods.receive(options.sources_delay))
-        self._spawn(self._publish_status())
 
     async def _clean(self, pause: float) -> None:
         failures = await clean(self.habitat.paths.device_plugins, self.habitat.era, self.habitat.chance, pause)
@@ -115,7 +121,7 @@ class Kubelet:
         if gap:
             await listener.bind_then_listen(gap, lambda: self.emit(EventKind.SOCKET_BOUND, path=str(path)))
         else:
-            await listener.link()
+            await listener.appear()
         self.emit(EventKind.SOCKET_ACCEPTING, path=str(path))
 
     async def end(self, reason: str) -> None:

@@ -1,7 +1,8 @@
 """gRPC servers whose socket files behave like those of a process: they outlive the server that made them.
 
 A gRPC server unlinks its own socket when it stops, and a killed kubelet does not. So each server is bound under a name
-nobody knows and only linked (``kubelet.sock``) or renamed (podresources) to its public name, which it never touches.
+nobody knows and only then renamed to its public name, which it never touches. Renaming is one step: a hard link and the end
+of the first name would be two, and the socket's ctime, which tells kubelets apart, would move under the eyes of plugins.
 """
 
 from __future__ import annotations
@@ -26,16 +27,13 @@ class Listener:
         self._server.add_generic_rpc_handlers(tuple(handlers))
         self._relay: _Relay | None = None
 
-    async def link(self) -> None:
+    async def appear(self) -> None:
         """Serve, then let the socket appear under its name; raises ``OSError`` where that name is taken."""
         private = await self._bind()
-        try:
-            try:
-                os.link(private, self._path)
-            except OSError as error:
-                raise OSError(f"listen unix {self._path}: bind: {_reason(error)}") from error
-        finally:
+        if os.path.lexists(self._path):  # nobody else makes this name: all kubelets of a node share this loop
             os.unlink(private)
+            raise OSError(f"listen unix {self._path}: bind: address already in use")
+        os.rename(private, self._path)
 
     async def rename(self) -> None:
         """Serve, then rename the socket over its public name, as podresources does it."""

@@ -99,14 +99,15 @@ class DeviceManager:
     def listed(self, client: PluginClient, message: bytes, at_ns: int) -> None:
         """Take a list, which replaces all that was known of the resource, whoever sent it."""
         resource = client.resource
-        devices = pb.ListAndWatchResponse.FromString(message).devices
-        healthy = {device.ID for device in devices if device.health == HEALTHY}
-        unhealthy = {device.ID for device in devices if device.health != HEALTHY}
+        healthy: set[str] = set()
+        unhealthy: set[str] = set()
+        topology: dict[str, tuple[int, ...]] = {}
+        for device in pb.ListAndWatchResponse.FromString(message).devices:
+            name = device.ID
+            (healthy if device.health == HEALTHY else unhealthy).add(name)
+            topology[name] = tuple([node.ID for node in device.topology.nodes]) if device.HasField("topology") else ()
         self.healthy[resource], self.unhealthy[resource] = healthy, unhealthy
-        self.topology[resource] = {
-            device.ID: tuple(node.ID for node in device.topology.nodes) if device.HasField("topology") else ()
-            for device in devices
-        }
+        self.topology[resource] = topology
         self.emit(
             EventKind.LIST_RECEIVED,
             at_ns=at_ns,

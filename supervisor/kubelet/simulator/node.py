@@ -73,9 +73,8 @@ class Node:
             await self._begin(options or StartOptions())
 
     async def stop(self, reason: str = "stopped") -> None:
-        """End the kubelet if one runs, as SIGTERM and SIGKILL alike do: its files stay."""
-        async with self._lifecycle:
-            await self._finish(reason)
+        """End the kubelet, also one that is still starting, as SIGTERM and SIGKILL alike do: its files stay."""
+        await self._finish(reason)
 
     async def restart(self, options: StartOptions | None = None, *, pause: float = 0.0) -> None:
         """End the kubelet and start the next, ``pause`` real seconds later."""
@@ -125,7 +124,7 @@ class Node:
     async def _die_and_return(self, kubelet: Kubelet, armed: ArmedFault) -> None:
         async with self._lifecycle:
             await kubelet.end(armed.fault.value)
-            if armed.restart_after is not None:
+            if armed.restart_after is not None and kubelet is self._kubelet:
                 await asyncio.sleep(armed.restart_after)
                 with suppress(KubeletStartError):
                     await self._begin(StartOptions())

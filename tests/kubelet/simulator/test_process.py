@@ -260,3 +260,18 @@ def test_by_hand_says_why_it_cannot_start(root: Path) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert answer.returncode == 1
     assert "address already in use" in answer.stderr
+
+
+def test_by_hand_ends_with_its_reader(root: Path) -> None:
+    """The command ends without a traceback when nobody reads its output any more."""
+    command = [sys.executable, "-m", "supervisor.kubelet.simulator", "--root", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "kubelet_starting" in process.stdout.readline()
+        next(line for line in process.stdout if "pods_arrived" in line)
+        process.stdout.close()
+        with BarePlugin(root / "device-plugins", RESOURCE, devices(1)) as plugin:
+            plugin.register_later()
+            assert process.wait(10) == 1
+        assert not process.stderr.read()

@@ -172,6 +172,19 @@ def test_runtime_that_is_not_ready(simulate: Simulate) -> None:
     assert not refuses(kubelet.paths.socket)
 
 
+def test_death_while_the_runtime_is_not_ready(simulate: Simulate) -> None:
+    """A kubelet may end before its runtime is ready; it has touched nothing, and the next one starts."""
+    kubelet = simulate()
+    kubelet.stop()
+    before = kubelet.paths.socket.stat().st_ino
+    kubelet.start(runtime_ready_delay=3600, wait=False)
+    kubelet.wait_for(lambda: len(kubelet.log(EventKind.KUBELET_STARTING)) == 2)
+    kubelet.stop()
+    assert kubelet.paths.socket.stat().st_ino == before
+    kubelet.start()
+    assert [event.life for event in kubelet.log(EventKind.SOCKET_ACCEPTING)] == [1, 3]
+
+
 @pytest.mark.parametrize(("version", "survives"), [("1.20", True), ("1.25", False), ("1.36", True), ("1.37", True)])
 def test_running_pod_without_its_plugin(simulate: Simulate, plug: Plug, version: str, survives: bool) -> None:
     """A pod that runs over a restart while its plugin stays away is let in again, except in early 1.25."""
