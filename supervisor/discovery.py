@@ -44,7 +44,8 @@ class Schedule(Struct, frozen=True):
         """``interval``: seconds between looks when nothing happens. ``jitter``: 0 to 1."""
         due = [self.looked_at + interval]
         if self.first_event is not None:
-            due.append(self.first_event + COALESCE)
+            # A plugin that fails is not to be asked at the rate of a storm of events.
+            due.append(max(self.first_event + COALESCE, self.looked_at + (BACKOFF[0] if self.failures else 0.0)))
         if self.last_event is not None:
             due += [at for delay in AFTERMATH if (at := self.last_event + delay) > self.looked_at]
         if self.failures:
@@ -58,7 +59,10 @@ Deliver = Callable[[Look], None]
 
 
 class Discovery:
-    """Looks at one plugin for as long as ``run`` runs. ``deliver`` gets every look that changed something."""
+    """Looks at one plugin for as long as ``run`` runs.
+
+    ``deliver`` gets every good look, and the last good one without a healthy device once it can no longer be trusted.
+    """
 
     def __init__(self, name: str, look: LookFunction, options: PluginOptions, deliver: Deliver, observe: Observer) -> None:
         self.name = name

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import trio
 
+from supervisor.contract import describe
 from supervisor.errors import PluginFailed
 from supervisor.hookspecs import DevicePlugin, Explainer, Noticer, PreStarter
 from supervisor.inventory import Inventory, Look, check_look
@@ -65,8 +66,8 @@ def look_once(plugin: DevicePlugin, trusted: Mapping[str, Inventory]) -> Look:
             look = _with_pre_start(plugin, look)
         notices = tuple(str(notice)[:500] for notice in plugin.notices()) if isinstance(plugin, Noticer) else ()
         subsystems = frozenset(plugin.udev_subsystems)
-    except (Exception, SystemExit) as error:
-        raise PluginFailed(f"discover() failed: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise PluginFailed(f"discover() failed: {describe(error)}") from error
     look = msgspec.structs.replace(look, notices=notices, subsystems=subsystems)
     return _same_where_unchanged(look, trusted)
 
@@ -91,5 +92,5 @@ def explain_once(plugin: Explainer, text: str) -> tuple[str, ...]:
     """What the plugin knows about a device, after a look. Blocks. Raises ``PluginFailed``."""
     try:
         return tuple(str(sentence)[:500] for sentence in plugin.explain(text))
-    except (Exception, SystemExit) as error:
-        raise PluginFailed(f"explain() failed: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise PluginFailed(f"explain() failed: {describe(error)}") from error

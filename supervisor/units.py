@@ -1,14 +1,15 @@
 """One plugin in life: its worker slots, its looks, and its own event source."""
 
+import contextlib
 import random
+import threading
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import trio
 
 from supervisor.calls import PluginCalls
 from supervisor.config import PluginOptions
+from supervisor.contract import describe
 from supervisor.discovery import Discovery
 from supervisor.events import Observer, WatchFailed
 from supervisor.hookspecs import DevicePlugin, Watcher
@@ -76,9 +77,12 @@ class PluginUnit:
     async def _keep_watching(self, plugin: Watcher) -> None:
         limiter = trio.CapacityLimiter(1)
         failures = 0
+        first, most = WATCH_BACKOFF
         while True:
+            began = trio.current_time()
             reason = await _watch(plugin, self.discovery.look_again_from_thread, limiter)
-            first, most = WATCH_BACKOFF
+            if trio.current_time() - began > most:
+                failures = 0  # it has worked for a while
             pause = min(most, first * float(2 ** min(failures, 10))) * (1 + random.random() / 4)  # noqa: S311  # spreads load only
             self._observe(WatchFailed(self.name, reason, pause))
             failures += 1
@@ -88,32 +92,25 @@ class PluginUnit:
 async def _watch(plugin: Watcher, look_again: Callable[[], None], limiter: trio.CapacityLimiter) -> str:
     """Run ``plugin.watch`` under a trio loop of its own, in a thread of its own; why it ended."""
     scopes: list[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = []
+    unwanted = threading.Event()
 
     async def main() -> None:
         with trio.CancelScope() as scope:
             scopes.append((trio.lowlevel.current_trio_token(), scope))
-            await plugin.watch(look_again)
+            if not unwanted.is_set():
+                await plugin.watch(look_again)
 
     def work() -> str:
         try:
             trio.run(main)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code may raise anything
-            return f"watch() failed: {type(error).__name__}: {error}"
+        except BaseException as error:  # noqa: BLE001 - plugin code may raise anything, and this thread is its own
+            return f"watch() failed: {describe(error)}"
         return "watch() returned"
 
     try:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
     finally:
+        unwanted.set()
         for token, scope in scopes:
-            _cancel(token, scope)
-
-
-def _cancel(token: trio.lowlevel.TrioToken, scope: trio.CancelScope) -> None:
-    try:
-        token.run_sync_soon(partial(_cancel_scope, scope))
-    except trio.RunFinishedError:
-        return  # it has ended by itself
-
-
-def _cancel_scope(scope: Any) -> None:
-    scope.cancel()
+            with contextlib.suppress(trio.RunFinishedError):  # it has ended by itself
+                token.run_sync_soon(scope.cancel)

@@ -1,0 +1,239 @@
+"""One plugin in life: its looks are delivered, its own event source is kept running, and retiring ends both."""
+
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from supervisor.config import PluginOptions
+from supervisor.events import Event, WatchFailed
+from supervisor.hookspecs import LookAgain
+from supervisor.inventory import Look
+from supervisor.model import Device
+from supervisor.slots import Expired, Outcome
+from supervisor.units import WATCH_BACKOFF, PluginUnit
+
+WIDGET = "example.com/widget"
+SOON = 10.0
+"""Seconds after which a test takes an event that has not come for one that never will."""
+
+Watch = Callable[[LookAgain], Awaitable[None]]
+
+
+class Plugin:
+    """Finds one device more at each look."""
+
+    name = "p"
+    udev_subsystems: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def discover(self) -> Mapping[str, Sequence[Device]]:
+        self.looks += 1
+        return {WIDGET: [Device(str(n)) for n in range(self.looks)]}
+
+
+class Watching(Plugin):
+    """A plugin with an event source of its own."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+
+class Mute(BaseException):
+    """Neither an ordinary exception nor one that can be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Life:
+    """A running unit, its looks and its failures as they come."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._sends, self.looks = trio.open_memory_channel[Look](100)
+        self._fails, self.failures = trio.open_memory_channel[WatchFailed](100)
+        self.unit = PluginUnit(plugin, "package", PluginOptions(), self._observe)
+        self.unit.deliver = lambda _, look: self._sends.send_nowait(look)
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, WatchFailed):
+            self._fails.send_nowait(event)
+
+
+async def idle(look_again: LookAgain) -> None:
+    """An event source without events."""
+    await trio.sleep_forever()
+
+
+async def test_looks_are_delivered_from_the_first_one() -> None:
+    """The unit keeps the newest, and says that the first look has ended."""
+    life = Life(Plugin())
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            first = await life.looks.receive()
+            await life.unit.looked.wait()
+            assert life.unit.look is first
+            life.unit.discovery.look_again()
+            assert len((await life.looks.receive()).inventories[WIDGET].devices) == 2
+            life.unit.retire()
+
+
+async def test_an_event_of_the_plugin_makes_a_look() -> None:
+    """``look_again`` may be called in the plugin's own loop, which is another thread's."""
+    threads: list[threading.Thread] = []
+
+    async def watch(look_again: LookAgain) -> None:
+        threads.append(threading.current_thread())
+        look_again()
+        await trio.sleep_forever()
+
+    life = Life(Watching(watch))
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            await life.looks.receive()
+            assert len((await life.looks.receive()).inventories[WIDGET].devices) == 2
+            life.unit.retire()
+    assert threads != [threading.current_thread()]
+
+
+def raising(error: BaseException) -> Watch:
+    """An event source that raises."""
+
+    async def watch(look_again: LookAgain) -> None:
+        raise error
+
+    return watch
+
+
+async def returning(look_again: LookAgain) -> None:
+    """An event source that ends."""
+
+
+@pytest.mark.parametrize(
+    ("watch", "reason"),
+    [
+        (returning, "returned"),
+        (raising(ValueError("no such bus")), "no such bus"),
+        (raising(SystemExit(1)), "SystemExit"),
+        (raising(KeyboardInterrupt()), "KeyboardInterrupt"),
+        (raising(Mute()), "Mute"),
+        (raising(BaseExceptionGroup("several", [Mute()])), "several"),
+        (lambda _: None, "TypeError"),
+    ],
+    ids=["returns", "raises", "exits", "interrupts", "mute", "several", "not async"],
+)
+async def test_an_event_source_that_ends_is_told_and_started_again(
+    watch: Any, reason: str, mock_clock: trio.testing.MockClock
+) -> None:
+    """With a back-off that grows; looks go on."""
+    life = Life(Watching(watch))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.unit.run)
+        waits = []
+        for _ in range(9):
+            failure = await life.failures.receive()
+            assert reason in failure.reason
+            waits.append(failure.retry_in)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(failure.retry_in)
+        first, most = WATCH_BACKOFF
+        assert first <= waits[0] <= first * 1.25
+        assert most <= waits[-1] <= most * 1.25
+        life.unit.retire()
+
+
+async def test_an_event_source_that_has_worked_for_long_is_started_again_soon(mock_clock: trio.testing.MockClock) -> None:
+    """Failures of the last year do not count."""
+    steps: list[threading.Event] = []
+    news = threading.Semaphore(0)
+
+    async def watch(look_again: LookAgain) -> None:
+        steps.append(threading.Event())
+        news.release()
+        await trio.to_thread.run_sync(steps[-1].wait, SOON)
+
+    life = Life(Watching(watch))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.unit.run)
+        waits = []
+        for lasts in (0, 0, 0, 0, 0, 2 * WATCH_BACKOFF[1]):
+            assert await trio.to_thread.run_sync(news.acquire, True, SOON)  # its own signature
+            mock_clock.jump(lasts)
+            steps[-1].set()
+            failure = await life.failures.receive()
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(failure.retry_in)
+            waits.append(failure.retry_in)
+        assert waits[-2] > WATCH_BACKOFF[0] * 2
+        assert waits[-1] <= WATCH_BACKOFF[0] * 1.25
+        await trio.to_thread.run_sync(news.acquire, True, SOON)  # as above
+        steps[-1].set()
+        life.unit.retire()
+
+
+async def test_retiring_ends_looks_calls_and_the_event_source() -> None:
+    """The plugin's loop is cancelled in its own thread, and what it would still say reaches nobody."""
+    begun, ended = threading.Event(), threading.Event()
+    keep: list[LookAgain] = []
+
+    async def watch(look_again: LookAgain) -> None:
+        keep.append(look_again)
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    life = Life(Watching(watch))
+    with trio.fail_after(2 * SOON):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(life.unit.run)
+            assert await trio.to_thread.run_sync(begun.wait, SOON)
+            await life.looks.receive()
+            life.unit.retire()
+        assert await trio.to_thread.run_sync(ended.wait, SOON)
+    keep[0]()
+    outcomes: list[Outcome] = []
+    life.unit.calls.slots.submit(print, deadline=float("inf"), done=outcomes.append)
+    assert outcomes == [Expired()]
+
+
+async def test_retiring_at_once_leaves_no_event_source_running() -> None:
+    """However short the time between its start and the end of its plugin."""
+    running: set[object] = set()
+    changed = threading.Condition()
+
+    async def watch(look_again: LookAgain) -> None:
+        token = object()
+        running.add(token)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with changed:
+                running.discard(token)
+                changed.notify_all()
+
+    threads = threading.active_count()
+    for pause in range(20):
+        life = Life(Watching(watch))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(life.unit.run)
+            await life.unit.looked.wait()
+            for _ in range(pause):
+                await trio.lowlevel.checkpoint()
+            life.unit.retire()
+
+    def all_ended() -> bool:
+        with changed:
+            return changed.wait_for(lambda: not running, SOON)
+
+    assert await trio.to_thread.run_sync(all_ended)
+    assert threading.active_count() < threads + 20
