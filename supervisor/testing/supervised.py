@@ -59,11 +59,16 @@ class Supervised:
         new.write_text(json.dumps(document, indent=2))  # JSON is YAML
         new.rename(self.config)
 
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-c", _RUN, "run", "--config", str(self.config)]
+
     def __enter__(self) -> Self:
         """Start it. That it serves is seen at the kubelet."""
         self._log = (self.folder / "log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, "run", "--config", str(self.config)],
+            self.command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
