@@ -119,10 +119,10 @@ class Kubelet:
         listener = Listener(path, [handler])
         self._listeners.append(listener)
         if gap:
-            await listener.bind_then_listen(gap, lambda: self.emit(EventKind.SOCKET_BOUND, path=str(path)))
+            at_ns = await listener.bind_then_listen(gap, lambda: self.emit(EventKind.SOCKET_BOUND, path=str(path)))
         else:
-            await listener.appear()
-        self.emit(EventKind.SOCKET_ACCEPTING, path=str(path))
+            at_ns = await listener.appear()
+        self.emit(EventKind.SOCKET_ACCEPTING, at_ns=at_ns, path=str(path))
 
     async def end(self, reason: str) -> None:
         """Die: connections and servers end, every file stays as it is."""
@@ -130,11 +130,11 @@ class Kubelet:
             return
         self.ended = True
         current = asyncio.current_task()
+        for listener in self._listeners:  # before any stream ends: a plugin that answers at once must not meet a dead kubelet
+            await listener.close()
         doomed = [task for task in self._tasks if task is not current]
         for task in doomed:
             task.cancel()
-        for listener in self._listeners:
-            await listener.close()
         for client in self._clients:
             await client.close()
         await asyncio.gather(*doomed, return_exceptions=True)
