@@ -23,7 +23,7 @@ The caller's side, which imports no grpc:
 
     client         ``KubeletSimulator``, the handle
     process        the child process and its channel
-    events         what happened, with exact times
+    witness        logs and waits, over ``events``: what happened, with exact times
     eras           which kubelet to be, switch by switch
     faults         the menu of what can go wrong
     pods results settings errors    the values that go in and come out
@@ -36,8 +36,12 @@ The kubelet's side, one asyncio loop in the child:
     registration   what ``Register`` does, era by era, bugs included
     plugin_client  the connection to one plugin
     manager        devices, endpoints, capacity; ``checkpoint`` and ``pod_devices`` are what it saves
+    pod_workers    pods let in one by one, containers started
     admission      which devices a pod gets, and with which calls
-    pod_resources listener cleanup cluster clock injection measure names
+    pod_resources  the podresources service
+    injection      the faults, done
+    measure        latencies and steady loads
+    listener cleanup cluster clock names    what these stand on
 """
 
 from supervisor.kubelet.simulator.client import KubeletSimulator

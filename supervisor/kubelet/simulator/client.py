@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from supervisor.kubelet.simulator.eras import ERAS, Era
-from supervisor.kubelet.simulator.errors import KubeletDownError, NotFoundError, SimulatorError
-from supervisor.kubelet.simulator.events import Event, EventKind, EventLog
+from supervisor.kubelet.simulator.errors import SimulatorError
 from supervisor.kubelet.simulator.faults import Fault
 from supervisor.kubelet.simulator.pods import ContainerSpec, PodSpec, PodState
 from supervisor.kubelet.simulator.process import SimulatorProcess
@@ -24,6 +23,7 @@ from supervisor.kubelet.simulator.results import (
     Latencies,
 )
 from supervisor.kubelet.simulator.settings import NodeSettings, Paths
+from supervisor.kubelet.simulator.witness import Witness
 
 Limits = Mapping[str, int]
 """Resource name → count."""
@@ -33,7 +33,7 @@ ANSWER_SECONDS = 60.0
 """How long any operation may take; admissions that a plugin blocks take as long as the caller says."""
 
 
-class KubeletSimulator:
+class KubeletSimulator(Witness):
     """One node with a kubelet in a process of its own. A context manager: enters with the kubelet started.
 
     All times given and returned are real seconds unless said otherwise. The files of a dead kubelet stay in ``root``.
@@ -60,7 +60,7 @@ class KubeletSimulator:
             sources_delay,
             checkpoints,
         )
-        self.events = EventLog()
+        super().__init__()
         self._process: SimulatorProcess | None = None
         self._spawning = threading.Lock()
 
@@ -284,52 +284,7 @@ class KubeletSimulator:
             if self.pid is not None:
                 finish()
 
-    # -- what happened --------------------------------------------------------------------------------------------
-
-    def log(self, kind: EventKind, /, since: int = 0, **fields: Any) -> list[Event]:
-        """Return the events of a kind with these field values, from an ``events.position`` on."""
-        return [event for event in self.events.since(since) if event.matches(kind, fields)]
-
-    def _of(self, kind: EventKind, resource: str | None) -> list[Event]:
-        return self.log(kind) if resource is None else self.log(kind, resource=resource)
-
-    def registrations(self, resource: str | None = None) -> list[Event]:
-        """Return all Register calls with their outcome (``error``, empty for OK)."""
-        return self._of(EventKind.REGISTER_ANSWERED, resource)
-
-    def calls(self, resource: str | None = None) -> list[Event]:
-        """Return all unary calls the kubelet made, with their outcome."""
-        return self._of(EventKind.CALL, resource)
-
-    def warnings(self) -> list[Event]:
-        """Return what a real kubelet would not have survived or would have hidden."""
-        return self.log(EventKind.WARNING)
-
-    def conflicts(self) -> list[Event]:
-        """Return where two resources of one container wanted different values."""
-        return self.log(EventKind.CONFLICT)
-
-    def wait_event(self, kind: EventKind, /, timeout: float = 10.0, since: int = 0, **fields: Any) -> Event:
-        """Wait for an event with these field values; raises ``TimeoutError`` that shows the latest events."""
-        found = self.events.first(lambda event: event.matches(kind, fields), since, timeout)
-        if found is None:
-            raise TimeoutError(f"no {kind} {fields} within {timeout} s; {self._latest()}")
-        return found
-
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 10.0, what: str = "the condition") -> None:
-        """Wait until ``condition()`` holds, looking after each event; a kubelet that is down counts as False."""
-        deadline = time.monotonic() + timeout
-        while True:
-            turn = self.events.turn
-            try:
-                if condition():
-                    return
-            except (KubeletDownError, NotFoundError):
-                pass
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{what} did not come true within {timeout} s; {self._latest()}")
-            self.events.wait_beyond(turn, left)
+    # -- waiting --------------------------------------------------------------------------------------------------
 
     def wait_registered(self, resource: str, timeout: float = 10.0) -> None:
         """Wait until the resource has a connected plugin that has sent a list in this life of the kubelet."""
@@ -347,11 +302,6 @@ class KubeletSimulator:
         """Wait until the node status of a resource is exactly this."""
         wanted = (allocatable, capacity)
         self.wait_for(lambda: self.node_status().get(resource) == wanted, timeout, f"{resource} = {wanted}")
-
-    def _latest(self) -> str:
-        position = self.events.position
-        lines = "\n".join(f"  {event}" for event in self.events.since(max(0, position - 12)))
-        return f"the latest of {position} events:\n{lines}"
 
     def _ask(self, operation: str, timeout: float = ANSWER_SECONDS, **arguments: Any) -> Any:
         return self._running().ask(operation, arguments, timeout)

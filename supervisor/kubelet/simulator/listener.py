@@ -1,8 +1,8 @@
 """gRPC servers whose socket files behave like those of a process: they outlive the server that made them.
 
-A gRPC server unlinks its own socket when it stops, and a killed kubelet does not. So each server is bound under a name
-nobody knows and only then renamed to its public name, which it never touches. Renaming is one step: a hard link and the end
-of the first name would be two, and the socket's ctime, which tells kubelets apart, would move under the eyes of plugins.
+A gRPC server unlinks its socket by path when it stops; a killed kubelet does not. So each server binds through a symbolic
+link to the directory, which is gone afterwards: the socket appears as any other (one CREATE, an identity that never moves),
+and the path that the server would unlink leads nowhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 import os
 import secrets
 import socket
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,22 +29,27 @@ class Listener:
         self._server.add_generic_rpc_handlers(tuple(handlers))
         self._relay: _Relay | None = None
 
-    async def appear(self) -> None:
-        """Serve, then let the socket appear under its name; raises ``OSError`` where that name is taken."""
-        private = await self._bind()
-        if os.path.lexists(self._path):  # nobody else makes this name: all kubelets of a node share this loop
-            os.unlink(private)
-            raise OSError(f"listen unix {self._path}: bind: address already in use")
-        os.rename(private, self._path)
+    async def appear(self) -> int:
+        """Let the socket appear under its name, and serve; raises ``OSError`` where that name is taken.
+
+        Returns the monotonic time in nanoseconds from which connections are accepted.
+        """
+        self._bind(self._path)
+        accepting = time.monotonic_ns()
+        await self._server.start()
+        return accepting
 
     async def rename(self) -> None:
-        """Serve, then rename the socket over its public name, as podresources does it."""
-        os.rename(await self._bind(), self._path)
+        """Serve under a passing name, then rename the socket to its public one, as podresources does it."""
+        passing = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
+        self._bind(passing)
+        await self._server.start()
+        passing.rename(self._path)
 
-    async def bind_then_listen(self, gap: float, bound: Callable[[], None]) -> None:
+    async def bind_then_listen(self, gap: float, bound: Callable[[], None]) -> int:
         """Let the socket appear and refuse for ``gap`` s before it serves, all on one inode.
 
-        gRPC cannot be given a listening socket, so ours relays the bytes.
+        gRPC cannot be given a listening socket, so ours relays the bytes. Returns the time from which it accepts.
         """
         outer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -53,12 +60,14 @@ class Listener:
         bound()
         try:
             await asyncio.sleep(gap)
-            inner = await self._bind()
+            inner = f"kubelet-{secrets.token_hex(8)}"
+            self._server.add_insecure_port(f"unix-abstract:{inner}")
+            await self._server.start()
         except BaseException:
             outer.close()
             raise
         self._relay = _Relay(outer, inner)
-        await self._relay.start()
+        return await self._relay.start()
 
     async def close(self) -> None:
         """End all connections and stop listening; the socket file stays and refuses."""
@@ -66,37 +75,34 @@ class Listener:
             self._relay.close()
         await self._server.stop(None)
 
-    async def _bind(self) -> Path:
-        private = _private_directory(self._path.parent) / f".kubelet-{secrets.token_hex(4)}"
-        try:
-            self._server.add_insecure_port(f"unix:{private}")
-        except RuntimeError as error:
-            raise OSError(str(error)) from error
-        await self._server.start()
-        return private
-
-
-def _private_directory(public: Path) -> Path:
-    """Choose the directory above, where nobody watches, or the public one itself where links cannot cross."""
-    above = public.parent
-    linkable = above.stat().st_dev == public.stat().st_dev and not public.is_mount()
-    return above if linkable and os.access(above, os.W_OK) else public
+    def _bind(self, path: Path) -> None:
+        """Bind and listen; raises ``OSError`` where the name is taken, as bind(2) does and gRPC does not."""
+        if os.path.lexists(path):
+            raise OSError(f"listen unix {path}: bind: address already in use")
+        with tempfile.TemporaryDirectory(prefix="kubelet-") as passing:
+            link = Path(passing, "d")
+            link.symlink_to(path.parent)
+            try:
+                self._server.add_insecure_port(f"unix:{link / path.name}")
+            except RuntimeError as error:
+                raise OSError(f"listen unix {path}: {error}") from error
 
 
 class _Relay:
-    """Copies bytes between an outer listening socket and an inner one."""
+    """Copies bytes between an outer listening socket and an inner abstract one."""
 
-    def __init__(self, outer: socket.socket, inner: Path) -> None:
+    def __init__(self, outer: socket.socket, inner: str) -> None:
         self._outer = outer
         self._inner = inner
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def start(self) -> None:
+    async def start(self) -> int:
         self._server = await asyncio.start_server(self._serve, sock=self._outer)
+        return time.monotonic_ns()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(self._inner)
+        inner_reader, inner_writer = await asyncio.open_unix_connection(f"\0{self._inner}")
         self._writers |= {writer, inner_writer}
         try:
             await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))

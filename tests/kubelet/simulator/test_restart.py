@@ -1,9 +1,12 @@
 """What a kubelet leaves behind when it dies, and what the next one makes of it."""
 
+import ctypes
 import json
 import os
 import socket
 import stat
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -265,3 +268,31 @@ def test_lives_are_counted_over_processes(simulate: Simulate) -> None:
     kubelet.kill()
     kubelet.start()
     assert [event.life for event in kubelet.log(EventKind.KUBELET_STARTING)] == [1, 2, 3]
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+IN_CREATE, IN_MOVED_TO = 0x100, 0x80
+
+
+def appearances(directory: Path, act: Callable[[], None]) -> list[tuple[int, str]]:
+    """Return inotify's masks and names of what appears in a directory meanwhile."""
+    watch = LIBC.inotify_init1(os.O_NONBLOCK)
+    try:
+        assert LIBC.inotify_add_watch(watch, os.fsencode(directory), IN_CREATE | IN_MOVED_TO) > 0
+        act()
+        data, seen = os.read(watch, 65536), []
+        while data:
+            _, mask, _, length = struct.unpack("iIII", data[:16])
+            seen.append((mask, data[16 : 16 + length].rstrip(b"\0").decode()))
+            data = data[16 + length :]
+        return seen
+    finally:
+        os.close(watch)
+
+
+def test_sockets_appear_as_the_kubelets_do(simulate: Simulate) -> None:
+    """``kubelet.sock`` is created under its name, the podresources socket is renamed to it, and nothing else shows."""
+    kubelet = simulate()
+    assert appearances(kubelet.paths.device_plugins, kubelet.restart) == [(IN_CREATE, "kubelet.sock")]
+    [passing, final] = appearances(kubelet.paths.pod_resources, kubelet.restart)
+    assert (passing[0], final) == (IN_CREATE, (IN_MOVED_TO, "kubelet.sock"))
