@@ -17,7 +17,8 @@ from supervisor.levels import Level, Outcome
 DIAL_BACK = 11.0
 """Seconds after an answer in which a kubelet up to 1.24 may still dial back (its limit is 10), and a timed-out call complete."""
 SUSPICION = 1.0
-"""Seconds that a stream may outlive a change of ``kubelet.sock``: its ctime moves without a new kubelet, too."""
+"""Seconds that a stream, or a call that may bring one, may outlive a change of ``kubelet.sock``: its ctime moves without a new
+kubelet, too."""
 SETTLE_AFTER_END = 0.5
 """Seconds between ending our own streams and registering again: the kubelet must notice first."""
 SETTLE_OVERLAP = 0.2
@@ -87,6 +88,8 @@ class State(Struct, frozen=True):
     """Times in a row that a rival took the resource."""
     wanted_since: float | None = None
     """When the first attempt of this disconnection was due; for measuring."""
+    doubted_since: float | None = None
+    """When ``kubelet.sock`` changed under a call whose stream may still come."""
 
 
 def begin(level: Level, now: float) -> State:
@@ -183,6 +186,10 @@ def _without_stream(state: State, seen: Seen) -> Step:
     if not (seen.level.bound and seen.level.listed):
         return Step(state)
     if seen.kubelet is not None and seen.kubelet != state.kubelet and state.phase is not Phase.BOUND:
+        if state.phase is Phase.REGISTERING and _may_succeed(state, seen):
+            since = state.doubted_since if state.doubted_since is not None else seen.now
+            if seen.now < since + SUSPICION:
+                return Step(replace(state, doubted_since=since), wake_at=since + SUSPICION)
         state = _new_kubelet(state, seen)
     if state.phase is Phase.REGISTERING:
         state, wake_at = _await_stream(state, seen)
@@ -224,6 +231,13 @@ def _under_way(state: State, seen: Seen) -> bool:
     return attempt is not None and attempt.generation == state.generation and attempt.outcome is None
 
 
+def _may_succeed(state: State, seen: Seen) -> bool:
+    """Whether a stream may still come of the newest call. It fails at once when its kubelet is really another one."""
+    attempt = seen.level.attempt
+    ours = attempt is not None and attempt.generation == state.generation
+    return attempt is None or not ours or attempt.outcome in (None, Outcome.ANSWERED)
+
+
 def _attempt(state: State, seen: Seen) -> State:
     return replace(
         state,
@@ -232,6 +246,7 @@ def _attempt(state: State, seen: Seen) -> State:
         generation=state.generation + 1,
         kubelet=seen.kubelet,
         wanted_since=state.wanted_since if state.wanted_since is not None else seen.now,
+        doubted_since=None,
     )
 
 

@@ -142,13 +142,27 @@ def test_a_call_that_was_not_sent_costs_no_time() -> None:
 
 
 def test_a_new_kubelet_ends_all_waiting_for_the_old_one() -> None:
-    """Whether a call is under way, was answered or was refused: the new kubelet knows nothing of it."""
-    for outcome in (None, Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.REFUSED):
+    """A call that has timed out, was refused or found nobody: the new kubelet knows nothing of it."""
+    for outcome in (Outcome.TIMED_OUT, Outcome.REFUSED, Outcome.UNREACHABLE):
         state, level = registering(outcome, failures=10)
         result = step(state, see(level, kubelet=NEW))
         assert result.act is Act.REGISTER
         assert (result.state.kubelet, result.state.failures) == (NEW, 0)
         assert result.state.generation > 1
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.ANSWERED])
+def test_a_changed_socket_under_a_call_is_only_a_suspicion(outcome: Outcome | None) -> None:
+    """Its ctime moves without a new kubelet, too, and a second call would then be one too many: its stream has a second."""
+    state, level = registering(outcome)
+    result = step(state, see(level, kubelet=NEW))
+    assert (result.act, result.state.phase, result.wake_at) == (None, Phase.REGISTERING, 100.0 + SUSPICION)
+    failed = replace(level, attempt=Attempt(1, Outcome.UNREACHABLE, 100.1))
+    assert step(result.state, see(failed, kubelet=NEW, now=100.1)).act is Act.REGISTER
+    still = step(result.state, see(level, kubelet=NEW, now=100.5))
+    assert (still.act, still.wake_at) == (None, 100.0 + SUSPICION)
+    late = step(still.state, see(level, kubelet=NEW, now=100.0 + SUSPICION))
+    assert (late.act, late.state.kubelet, late.state.generation > 1) == (Act.REGISTER, NEW, True)
 
 
 def test_no_call_is_made_while_another_is_under_way() -> None:
