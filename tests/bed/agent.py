@@ -58,10 +58,11 @@ def enter(tree: Tree, binds: dict[str, str]) -> None:
 
 
 def stand_ins(tree: Tree) -> None:
-    """Put /dev/null over each node that is only a file, so that it is a character device at least."""
+    """Put the machine's own node over each plain one, and /dev/null over the others, which then are devices at least."""
+    plain = {tree.dev / node.name: f"/dev/{node.name}" for node in PLAIN_NODES}
     for path in sorted(tree.dev.rglob("*")):
         if stat.S_ISREG(path.lstat().st_mode):
-            mount("--bind", "/dev/null", path)
+            mount("--bind", plain.get(path, "/dev/null"), path)
 
 
 def main() -> None:

@@ -69,7 +69,8 @@ class Bed:
         if (answer := self._agent.line()) != "ok":
             raise RuntimeError(f"{request}: {answer}")
 
-    def _command(self, command: tuple[str, ...]) -> list[str]:
+    def command(self, *command: str) -> list[str]:
+        """The command that runs another one in the bed, for callers that start it themselves."""
         credentials = ["--preserve-credentials"] if "-U" in self._flags else []
         return ["nsenter", "-t", str(self._agent.pid), *self._flags, *credentials, "--", *command]
 
@@ -78,13 +79,13 @@ class Bed:
 
         It is killed with all that it started when the bed is closed.
         """
-        program = Program(self._command(command), os.environ | ENVIRONMENT | env)
+        program = Program(self.command(*command), os.environ | ENVIRONMENT | env)
         return self._resources.enter_context(program)
 
     def run(self, *command: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a program in the bed to its end. Raises subprocess.TimeoutExpired; a failing status is the caller's."""
         return subprocess.run(
-            self._command(command),
+            self.command(*command),
             env=os.environ | ENVIRONMENT | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
