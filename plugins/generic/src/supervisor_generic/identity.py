@@ -4,6 +4,7 @@ import functools
 import hashlib
 import posixpath
 import re
+import threading
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
@@ -70,9 +71,11 @@ def place_among(name: str, siblings: Iterable[str]) -> str:
 
 
 class Memory:
-    """What is remembered between looks."""
+    """What is remembered between looks. Two threads may look at a time, while one plugin object replaces another."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Held while ``roles`` is read and then changed."""
         self.roles: dict[str, Mapping[str, bool]] = {}
         """For each USB serial number, the plugged devices by their directory: whether each goes by the serial number alone."""
         self.serials: dict[str, tuple[int, str | None]] = {}
@@ -85,7 +88,7 @@ class Identities:
     def __init__(self, view: HostView, memory: Memory) -> None:
         self._view = view
         self._memory = memory
-        self._settled: set[str] = set()
+        self._settled: dict[str, Mapping[str, bool]] = {}
         self._by_serial: dict[str, list[str]] | None = None
         self._known: dict[str, Identity] = {}
 
@@ -134,12 +137,13 @@ class Identities:
         """
         if key not in self._settled:
             plugged = sorted(self._sharing(key, serial, path), key=natural_order)
-            roles = {p: role for p, role in self._memory.roles.get(key, {}).items() if p in plugged}
-            for newcomer in (p for p in plugged if p not in roles):
-                roles[newcomer] = not any(roles.values())
-            self._memory.roles[key] = roles
-            self._settled.add(key)
-        return self._memory.roles[key].get(path, False)
+            with self._memory.lock:
+                roles = {p: role for p, role in self._memory.roles.get(key, {}).items() if p in plugged}
+                for newcomer in (p for p in plugged if p not in roles):
+                    roles[newcomer] = not any(roles.values())
+                self._memory.roles[key] = roles
+            self._settled[key] = roles
+        return self._settled[key].get(path, False)
 
     def _sharing(self, key: str, serial: str, path: str) -> list[str]:
         """The plugged USB devices of one vendor, product and serial number."""

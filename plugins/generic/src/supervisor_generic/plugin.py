@@ -96,14 +96,17 @@ class _Offer:
 
 
 class GenericPlugin:
-    """Every configured resource of this host. All methods are called in one thread, one at a time."""
+    """Every configured resource of this host. All methods are called in one thread, one at a time.
+
+    ``memory`` may be shared with the plugin that this one replaces.
+    """
 
     name = "generic"
 
-    def __init__(self, config: GenericConfig, host: Host) -> None:
+    def __init__(self, config: GenericConfig, host: Host, memory: Memory | None = None) -> None:
         self._host = host
         self._offers = tuple(_Offer(resource) for resource in config.resources)
-        self._memory = Memory()
+        self._memory = Memory() if memory is None else memory
         self._notices: tuple[str, ...] = ()
 
     @property
