@@ -1,0 +1,182 @@
+"""The real supervisor in a bed, offering what the generic plugin finds there to a simulated kubelet outside of it."""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from supervisor.config import API_VERSION, KIND
+from supervisor.kubelet.simulator import EventKind, KubeletSimulator
+from supervisor.plugins import installed
+from tests.bed.inject import NETLINK_KOBJECT_UEVENT
+from tests.bed.nsbed import Bed
+from tests.bed.program import PATIENCE, Program
+
+LISTEN = "127.0.0.1:9410"
+"""In the bed's own network namespace nobody else has it."""
+
+SMALL = 20_000
+"""Bytes of receive buffer: room for some dozens of events."""
+
+_PIDFD_GETFD = 438  # the number of the system call, the same on all architectures; Python has no function for it
+
+NEVER = 86400.0
+"""Seconds between timed looks: what is found was found by an event."""
+
+_SUPERVISOR = (sys.executable, "-m", "supervisor")
+_LOGGED = 'exec "$0" "$@" 2>"$LOG"'
+_FETCH = f"import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen('http://{LISTEN}' + sys.argv[1]).read())"
+
+Resources = Iterable[Mapping[str, Any]]
+
+
+def resource(name: str, *match: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """One resource of the section ``generic``."""
+    return {"name": f"bed.example/{name}", "match": list(match), **more}
+
+
+def write_config(
+    path: Path,
+    kubelet: KubeletSimulator,
+    resources: Resources,
+    *,
+    look_interval: float,
+    plugins: Mapping[str, Mapping[str, Any]] | None = None,
+    host: Mapping[str, str] | None = None,
+) -> None:
+    """Write a configuration in one step. Every installed plugin that is not named is off."""
+    sections: dict[str, Any] = {package.name: {"enabled": False} for package in installed()}
+    sections |= {"generic": {"lookInterval": look_interval, "resources": list(resources)}}
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "kubelet": {
+            "devicePluginsDir": str(kubelet.paths.device_plugins),
+            "podResourcesSocket": str(kubelet.paths.pod_resources_socket),
+        },
+        "http": {"listen": LISTEN},
+        "host": dict(host or {}),
+        "plugins": sections | dict(plugins or {}),
+    }
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document, indent=2))  # JSON is YAML
+    new.rename(path)
+
+
+class Served:
+    """One bed, one kubelet, and the configuration that leads from the one to the other."""
+
+    def __init__(self, bed: Bed, kubelet: KubeletSimulator, folder: Path) -> None:
+        """The supervisor is started by ``running``; its files lie in ``folder``."""
+        self.bed = bed
+        self.tree = bed.tree
+        self.kubelet = kubelet
+        self.config = folder / "config.yaml"
+        self._log = folder / "log"
+
+    def configure(
+        self, resources: Resources, *, look_interval: float = NEVER, plugins: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Replace the configuration; a running supervisor notices. Every installed plugin that is not named is off."""
+        write_config(self.config, self.kubelet, resources, look_interval=look_interval, plugins=plugins)
+
+    @contextmanager
+    def running(self, **env: str) -> Iterator[Program]:
+        """Run the supervisor; it must end by SIGTERM with status 0. Its log is shown with a failed test."""
+        command = ("/bin/sh", "-c", _LOGGED, *_SUPERVISOR, "run", "--config", str(self.config))
+        program = self.bed.spawn(*command, LOG=str(self._log), **env)
+        try:
+            yield program
+            program.signal(signal.SIGTERM)
+            status = program.wait()
+            assert status == 0, f"exit status {status}"
+        finally:
+            program.close()
+            sys.stderr.write(self.log)
+
+    @property
+    def log(self) -> str:
+        """What the supervisor has written so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def command(self, *arguments: str) -> str:
+        """Run one of the other commands in the bed, and return what it printed, each item of a list on one line."""
+        done = self.bed.run(*_SUPERVISOR, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.replace("\n    ", " ")
+
+    def fetch(self, path: str) -> str:
+        """A page of the running supervisor."""
+        done = self.bed.run(sys.executable, "-c", _FETCH, path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def notices(self) -> str:
+        """Whatever ``/status`` says that a person should know."""
+        return "\n".join(json.loads(self.fetch("/status"))["reasons"])
+
+    def looks(self) -> int:
+        """How many looks of the generic plugin have ended."""
+        found = re.search(r'discovery_seconds_count\{plugin="generic"\} (\d+)', self.fetch("/metrics"))
+        return int(found[1]) if found else 0
+
+    def wait_looks(self, number: int) -> None:
+        """Wait until so many looks have ended."""
+        wait_until(lambda: self.looks() >= number, f"look {number}")
+
+    def wait_log(self, text: str) -> None:
+        """Wait until the log holds a text."""
+        wait_until(lambda: text in self.log, f"{text!r} in the log")
+
+    def healths(self, name: str) -> list[str]:
+        """The healths of a resource's devices as the kubelet counts them."""
+        return sorted(self.kubelet.devices(f"bed.example/{name}").values())
+
+    def wait_healths(self, name: str, *healths: str) -> dict[str, str]:
+        """Wait until the kubelet has so many devices of these healths; return them by id."""
+        wanted = sorted(healths)
+        self.kubelet.wait_for(lambda: self.healths(name) == wanted, PATIENCE, f"{name} = {wanted}")
+        return self.kubelet.devices(f"bed.example/{name}")
+
+    def lists(self, name: str, since: int = 0) -> int:
+        """How many lists of a resource the kubelet has got since a position of its events."""
+        return len(self.kubelet.log(EventKind.LIST_RECEIVED, since=since, resource=f"bed.example/{name}"))
+
+    def wait_registered(self, *names: str) -> None:
+        """Wait until the kubelet has a list of each resource."""
+        for name in names:
+            self.kubelet.wait_registered(f"bed.example/{name}", PATIENCE)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look again and again. Raises TimeoutError."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no {what} within {PATIENCE} s")
+        time.sleep(0.01)
+
+
+def shrink_event_buffer(pid: int) -> None:
+    """Make the receive buffer of a process's uevent sockets small, from outside: libudev gives them 128 MiB."""
+    table = Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
+    kobject = {f"socket:[{fields[-1]}]" for fields in map(str.split, table) if fields[1] == str(NETLINK_KOBJECT_UEVENT)}
+    process = os.pidfd_open(pid)
+    shrunk = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        if os.readlink(entry) in kobject:
+            copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, int(entry.name), 0)
+            assert copy >= 0, os.strerror(ctypes.get_errno())
+            with socket.socket(fileno=copy) as events:
+                events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+            shrunk += 1
+    os.close(process)
+    assert shrunk, f"process {pid} has no uevent socket"
