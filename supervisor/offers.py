@@ -166,10 +166,9 @@ class Offers:
     def _tell_look(self, plugin: str, look: Look, settlement: Settlement) -> None:
         for resource, owner in settlement.lost.items():
             if self._contended.get((resource, plugin)) != owner:
-                self._contended[resource, plugin] = owner
                 self._observe(ResourceContended(resource, owner, plugin))
-        for resource in settlement.kept:
-            self._contended.pop((resource, plugin), None)
+        others = {pair: owner for pair, owner in self._contended.items() if pair[1] != plugin}
+        self._contended = others | {(resource, plugin): owner for resource, owner in settlement.lost.items()}
         told = (look.quarantined, look.notices)
         if self._told.get(plugin) == told:
             return
