@@ -69,20 +69,22 @@ async def _remove_plugin_socket(node: Node, resource: str) -> None:
     node.client(resource).path.unlink()
 
 
-async def _recreate_directory(node: Node) -> None:
+async def _recreate_directory(node: Node, *, restart: bool = True) -> None:
     directory = node.settings.paths.device_plugins
     shutil.rmtree(directory)
     directory.mkdir()
-    await node.restart()
+    if restart:
+        await node.restart()
 
 
-async def _replace_directory(node: Node) -> None:
+async def _replace_directory(node: Node, *, restart: bool = True) -> None:
     directory = node.settings.paths.device_plugins
     fresh, old = (Path(tempfile.mkdtemp(prefix=".replaced-", dir=directory.parent)) for _ in range(2))
     fresh.chmod(0o755)
     os.rename(directory, old / directory.name)
     os.rename(fresh, directory)
-    await node.restart()
+    if restart:
+        await node.restart()
     shutil.rmtree(old)
 
 

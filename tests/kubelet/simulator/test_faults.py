@@ -299,6 +299,18 @@ def test_directory_is_another(simulate: Simulate, plug: Plug, fault: Fault) -> N
     renew(kubelet, plugin, "again.sock")
 
 
+@pytest.mark.parametrize("fault", [Fault.RECREATE_DIRECTORY, Fault.REPLACE_DIRECTORY])
+def test_directory_is_another_and_the_kubelet_does_not_notice(simulate: Simulate, plug: Plug, fault: Fault) -> None:
+    """A living kubelet keeps its streams when its directory is replaced, and cannot be reached until it restarts."""
+    kubelet = simulate()
+    plugin = plug(kubelet, 1)
+    kubelet.inject(fault, restart=False)
+    assert kubelet.paths.device_plugins.is_dir()
+    assert not kubelet.paths.socket.exists()
+    plugin.publish(devices(2))
+    kubelet.wait_status(RESOURCE, 2, 2)
+
+
 def test_recreate_directory(simulate: Simulate) -> None:
     """``rm -rf`` and ``mkdir``: the new directory has the mode of a new one, and nothing is remembered."""
     kubelet = simulate()
