@@ -108,7 +108,7 @@ def preferred(inventory: Inventory, available: Sequence[str], must_include: Sequ
 
 
 def _best_group(inventory: Inventory, free: Sequence[str], near: AbstractSet[int], wanted: int) -> Sequence[str]:
-    """The free devices of one NUMA node: first one that is in use already, then one that suffices, then the largest."""
+    """The free devices of one NUMA node: first one that is in use already, then the smallest that suffices, then the largest."""
     groups: dict[int, list[str]] = {}
     for device_id in free:
         for node in _nodes(inventory, device_id) or (-1,):
@@ -124,5 +124,3 @@ def _best_group(inventory: Inventory, free: Sequence[str], near: AbstractSet[int
 
 def _nodes(inventory: Inventory, device_id: str) -> tuple[int, ...]:
     return inventory.devices[inventory.index[device_id]].topology.numa_nodes
-
-
