@@ -134,6 +134,17 @@ def test_a_misc_device_comes_and_goes(served: Served) -> None:
             served.wait_healths("fuse", "Unhealthy")
 
 
+def test_a_pattern_hears_of_devices_of_every_kind(served: Served) -> None:
+    """One pattern may match nodes of several subsystems: VFIO's own one is a misc device, those of its groups are not."""
+    served.configure([resource("vfio", {"path": "/dev/vfio/*"})])
+    served.tree.add("/devices/virtual/misc/vfio", cls="misc", node=Node("vfio/vfio", 10, 196))
+    with served.running():
+        served.wait_healths("vfio", "Healthy")
+        group = served.tree.add("/devices/virtual/vfio/12", cls="vfio", node=Node("vfio/12", 511, 0))
+        served.bed.plugged(group)
+        served.wait_healths("vfio", "Healthy", "Healthy")
+
+
 def test_a_block_device_leaves_its_rule_by_a_change(served: Served) -> None:
     """An attribute that no longer fits takes a device away; when it fits again the same id is back."""
     writable = {"subsystem": "block", "name": "loop[0-9]*", "attributes": {"ro": "0"}}

@@ -119,7 +119,12 @@ class PathRule(Rule):
         return f"{path} does not match"
 
     def subsystems(self, found: Iterable[Found]) -> set[str]:
-        """The subsystems of what was found; any, where nothing was found or a node belongs to none."""
+        """The subsystem of what was found; any, where nothing was found, a node belongs to none, or a pattern may find more.
+
+        One directory may hold nodes of several subsystems: in ``/dev/vfio``, VFIO's own is ``misc``, those of groups are not.
+        """
+        if not self._is_exact:
+            return {ANY_SUBSYSTEM}
         known = {None if thing.device is None else thing.device.subsystem for thing in found}
         return {subsystem or ANY_SUBSYSTEM for subsystem in known} or {ANY_SUBSYSTEM}
 
