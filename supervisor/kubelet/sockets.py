@@ -123,7 +123,9 @@ class ProcessDirectory:
         token = secrets.token_hex(4)
         newborn, path = hidden / f".{token}", hidden / token
         if len(os.fsencode(path)) + len("/x-000000.sock") > MAX_SOCKET_PATH:
-            raise NodeError(f"{directory} is too long: a socket path has at most {MAX_SOCKET_PATH} bytes; use a shorter directory")
+            raise NodeError(
+                f"{directory} is too long: a socket path has at most {MAX_SOCKET_PATH} bytes; use a shorter directory"
+            )
         try:
             hidden.mkdir(mode=0o755, exist_ok=True)
             newborn.mkdir(mode=0o755)
@@ -235,8 +237,7 @@ def _sweep_one(directory: Path, process_directory: Path) -> None:
     except OSError:
         ours = []
     for path in (*ours, *private_sockets(process_directory), process_directory / _LOCK):
-        path.unlink(missing_ok=True)
-    try:
+        with contextlib.suppress(OSError):  # it has gone, or is no file of ours
+            path.unlink()
+    with contextlib.suppress(OSError):  # something foreign lies in it, or it has gone already
         process_directory.rmdir()
-    except OSError:
-        return  # something foreign lies in it, or the directory is gone already
