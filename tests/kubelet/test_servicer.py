@@ -224,7 +224,9 @@ def test_a_stream_that_the_kubelet_gives_up_is_noticed(rig: Rig) -> None:
     next(stream)
     stream.cancel()
     rig.wait(lambda: rig.level().streams == 0)
-    next(client.stream())
+    stream = client.stream()
+    next(stream)
+    assert rig.level().streams == 1
     client.channel.close()
     rig.wait(lambda: rig.level().streams == 0)
 

@@ -23,7 +23,7 @@ from supervisor.model import Device
 from tests.kubelet.rig import SOON, WIDGET, Client, Rig, ids
 
 GADGET = "example.com/gadget"
-ONE, TWO = FileIdentity(1, 1, 1), FileIdentity(2, 2, 2)
+NOWHERE = FileIdentity(1, 1, 1)
 
 
 class Kubelet:
@@ -72,10 +72,15 @@ def offer(rig: Rig, resource: str = WIDGET, device: str = "a") -> Feed:
     return rig.offer([Device(device)], resource=resource)
 
 
-def register(rig: Rig, generation: int, *, at: Path | None = None, identity: FileIdentity = ONE, **more: Any) -> Attempt:
+def identity(kubelet: Path) -> FileIdentity:
+    """Which socket is there."""
+    return FileIdentity.of(kubelet.lstat()) if kubelet.exists() else NOWHERE
+
+
+def register(rig: Rig, generation: int, *, at: Path | None = None, **more: Any) -> Attempt:
     """Call Register and wait for its outcome."""
     kubelet = at if at is not None else rig.directory / "kubelet.sock"
-    rig.wire.register(WIDGET, generation, "x.sock", kubelet, identity, **more)
+    rig.wire.register(WIDGET, generation, "x.sock", kubelet, identity(kubelet), **more)
 
     def ended() -> bool:
         attempt = rig.level().attempt
@@ -130,7 +135,7 @@ def test_orders_for_a_closed_resource_are_harmless(rig: Rig) -> None:
         rig.wire.unbind(WIDGET)
         rig.wire.end_streams(WIDGET)
         rig.wire.replace_calls(WIDGET, rig.calls(None))
-        rig.wire.register(WIDGET, 1, "x", rig.directory / "kubelet.sock", ONE)
+        rig.wire.register(WIDGET, 1, "x", rig.directory / "kubelet.sock", NOWHERE)
         rig.wire.close(WIDGET)
     offer(rig)
     assert ids(next(rig.client().stream())) == ["a"]
@@ -233,7 +238,7 @@ def test_a_new_kubelet_at_the_same_path_is_dialled_afresh(rig: Rig, kubelet: Kub
     kubelet.path.rename(rig.directory / "old.sock")
     other = Kubelet(kubelet.path)
     try:
-        assert register(rig, 2, identity=TWO).outcome is Outcome.ANSWERED
+        assert register(rig, 2).outcome is Outcome.ANSWERED
         assert (len(kubelet.requests), len(other.requests)) == (1, 1)
     finally:
         other.stop()
@@ -242,7 +247,8 @@ def test_a_new_kubelet_at_the_same_path_is_dialled_afresh(rig: Rig, kubelet: Kub
 def test_with_a_stream_open_nothing_is_sent(rig: Rig, kubelet: Kubelet) -> None:
     """It is looked at again right before the call, on the thread that knows."""
     offer(rig)
-    next(rig.client().stream())
+    stream = rig.client().stream()  # let go of, it would be cancelled
+    next(stream)
     assert register(rig, 1).outcome is Outcome.SKIPPED
     assert kubelet.requests == []
 
@@ -251,11 +257,11 @@ def test_the_outcome_of_an_older_call_hides_no_newer_one(rig: Rig, kubelet: Kube
     """The first kubelet hangs; the call to the second one has ended before the first is let go."""
     offer(rig)
     kubelet.hangs = True
-    rig.wire.register(WIDGET, 1, "x.sock", kubelet.path, ONE)
+    rig.wire.register(WIDGET, 1, "x.sock", kubelet.path, identity(kubelet.path))
     assert kubelet.called.acquire(timeout=SOON)
     other = Kubelet(rig.directory / "other.sock")
     try:
-        newer = register(rig, 2, at=other.path, identity=TWO)
+        newer = register(rig, 2, at=other.path)
         kubelet.release.set()
         rig.wait_while(lambda: rig.wire.counts()[WIDGET].registrations != {"answered": 2})
         assert rig.level().attempt == newer
@@ -331,7 +337,7 @@ def test_stopping_ends_calls_under_way(rig: Rig, kubelet: Kubelet) -> None:
     stream = rig.client(GADGET).stream()
     next(stream)
     call = rig.client().future(["a"])
-    rig.wire.register(WIDGET, 1, "x.sock", kubelet.path, ONE)
+    rig.wire.register(WIDGET, 1, "x.sock", kubelet.path, identity(kubelet.path))
     assert kubelet.called.acquire(timeout=SOON)
     rig.wire.stop(SOON)
     assert not rig.wire.alive
