@@ -176,6 +176,25 @@ def test_it_explains_what_it_took_but_does_not_offer(tree: Tree) -> None:
     assert "example.com/a, match 2 (path /dev/loop*) takes /dev/loop1, but match 1 of this resource came first." in sentences
 
 
+def test_a_kernel_name_stands_for_a_node_of_another_name(tree: Tree) -> None:
+    """``pcmC0D0c`` is ``/dev/snd/pcmC0D0c``; what a match offers is told once, not once more for each member that does not take it."""
+    hardware.camera(tree)
+    card = "{each: pci, group: [{udev: {subsystem: video4linux, attributes: {index: '0'}}}, {udev: {subsystem: sound}}]}"
+    plugin = plugin_on(tree, f"  - {{name: example.com/card, match: [{card}]}}")
+    (device,) = plugin.discover()["example.com/card"]
+    (sentence,) = plugin.explain("pcmC0D0c")
+    assert f"offers /dev/snd/pcmC0D0c, /dev/video0 as {device.id}" in sentence
+    assert list(plugin.explain("/dev/snd/pcmC0D0c")) == [sentence]
+
+
+def test_a_device_without_a_node_goes_by_its_place_in_sysfs(tree: Tree) -> None:
+    """No node is made up for it."""
+    hardware.camera(tree)
+    (sentence,) = plugin_on(tree, FUSE).explain("0000:70:00.0")
+    place = "/sys/devices/pci0000:00/0000:70:00.0"
+    assert sentence == f"example.com/fuse, match 1 (path /dev/fuse) refuses {place}: {place} does not match."
+
+
 def test_of_what_it_does_not_know_it_says_nothing(tree: Tree) -> None:
     """Another plugin may know it."""
     assert plugin_on(tree, FUSE).explain("nothing-0") == ()

@@ -160,14 +160,15 @@ def _where(unit: Unit) -> str:
 
 def _subject(view: HostView, text: str) -> tuple[str, HostDevice | None]:
     """The node and the device that a person means by a path or a kernel name."""
+    path = text if text.startswith("/") else f"/dev/{text}"
+    node = view.node(path) if not text.startswith("/sys/") else None
+    if node is not None:
+        return node.path, view.device_of(node)
     if text.startswith("/sys/"):
         device = view.device(text)
-        return (device.node or text if device is not None else text), device
-    path = text if text.startswith("/") else f"/dev/{text}"
-    node = view.node(path)
-    if node is None:
-        return path, next((d for d in _all_devices(view) if text in {d.name, d.node}), None)
-    return node.path, view.device_of(node)
+    else:
+        device = next((d for d in _all_devices(view) if text in {d.name, d.node}), None)
+    return (path if device is None else device.node or device.path), device
 
 
 def _all_devices(view: HostView) -> Iterator[HostDevice]:
@@ -181,12 +182,14 @@ def _verdicts(view: HostView, offer: _Offer, path: str, device: HostDevice | Non
     for unit in holders:
         yield _offered(offer, unit)
     for way in offer.ways:
+        if any(unit.match == way.number for unit in holders):
+            continue
         for rule in way.rules:
             refusal = rule.refusal(view, path, device)
             subject = device.name if device is not None and not isinstance(rule, PathRule) else path
             if refusal is not None:
                 yield f"{way.title} ({rule.words}) refuses {subject}: {refusal}."
-            elif not any(unit.match == way.number for unit in holders):
+            else:
                 yield f"{way.title} ({rule.words}) takes {subject}, but {_why_not_offered(way, rule, holders)}."
 
 
