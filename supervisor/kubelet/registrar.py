@@ -237,9 +237,10 @@ class Registrar:
             self._own.unlink(name)
 
     def _mend_links(self, levels: Mapping[str, Level]) -> None:
-        """Somebody deleted a socket that is in use. The kubelet's connection lives on; the file is put back for people."""
+        """Somebody deleted a socket that is in use: put it back, for a kubelet that is dialling and, later, for people."""
         for resource, name in self._names.items():
-            if levels.get(resource, Level()).streams and not (self._directory / name).exists():
+            in_use = levels.get(resource, Level()).streams or self.states[resource].phase is Phase.REGISTERING
+            if in_use and not (self._directory / name).exists():
                 self._own.relink(resource, name)
 
     # --- telling ------------------------------------------------------------------------------------------------------

@@ -201,10 +201,8 @@ def _without_stream(state: State, seen: Seen) -> Step:
         return Step(state, wake_at=state.not_before)
     if _under_way(state, seen):
         return Step(state, wake_at=seen.now + DIAL_BACK)
-    if seen.accepting is None:
-        return Step(state, Act.PROBE)
     if not seen.accepting:
-        return Step(state)
+        return Step(state, Act.PROBE if seen.accepting is None else None)
     return Step(_attempt(state, seen), Act.REGISTER)
 
 

@@ -22,24 +22,17 @@ import grpc.aio
 from supervisor.calls import PluginCalls
 from supervisor.feed import Feed
 from supervisor.heartbeat import PERIOD, Watch
+from supervisor.kubelet.caller import Caller
 from supervisor.kubelet.encoding import register_request
-from supervisor.kubelet.protos import REGISTRATION_SERVICE
 from supervisor.kubelet.servicer import Servicer
 from supervisor.kubelet.sockets import FileIdentity
 from supervisor.levels import Attempt, Counts, Level, Outcome
 
 Answer = TypeVar("Answer")
 
-REGISTER_TIMEOUT = 15.0
-"""Seconds. The kubelet dials back for up to 10 s inside the call."""
-
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # GetPreferredAllocation carries every free id
     ("grpc.so_reuseport", 0),
-)
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),  # else a new channel waits out an old one's back-off
-    ("grpc.enable_http_proxy", 0),
 )
 
 
@@ -50,16 +43,6 @@ class _Service:
     servicer: Servicer
     wake: Callable[[], None]
     servers: dict[Path, grpc.aio.Server] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Line:
-    """A channel to one kubelet life."""
-
-    identity: FileIdentity
-    channel: grpc.aio.Channel
-    users: int = 0
-    broken: bool = False
 
 
 class Wire:
@@ -74,7 +57,7 @@ class Wire:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """For each resource name: its servers start and stop one after the other, in the order in which that was asked for."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._line: _Line | None = None
+        self._caller = Caller()
         self.beat = time.monotonic()
         """When the loop last turned."""
         self.failure: BaseException | None = None
@@ -230,7 +213,7 @@ class Wire:
         if bind_at is not None and (problem := await self._bind_public(resource, service, bind_at)):
             outcome, detail = Outcome.REFUSED, problem
         else:
-            outcome, detail = await self._call_register(register_request(resource, endpoint, options), kubelet, identity)
+            outcome, detail = await self._caller.register(register_request(resource, endpoint, options), kubelet, identity)
         servicer.registrations[outcome] += 1
         if servicer.level.attempt == Attempt(generation):  # else a newer one has begun, at another kubelet
             servicer.note(attempt=Attempt(generation, outcome, time.monotonic(), detail))
@@ -241,38 +224,6 @@ class Wire:
             for old in [old for old in service.servers if old.parent == path.parent]:
                 await service.servers.pop(old).stop(None)
             return await _listen(service, path)
-
-    async def _call_register(self, request: bytes, kubelet: Path, identity: FileIdentity) -> tuple[Outcome, str]:
-        line = self._line_to(kubelet, identity)
-        line.users += 1
-        try:
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = line.channel.unary_unary(f"/{REGISTRATION_SERVICE}/Register")
-            await call(request, timeout=REGISTER_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
-            detail = error.details() or error.code().name
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Outcome.TIMED_OUT, f"the kubelet did not answer Register within {REGISTER_TIMEOUT:g} s"
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):  # it dies, or is dying
-                line.broken = True  # its back-off would outlast the kubelet's absence
-                return Outcome.UNREACHABLE, detail
-            return Outcome.REFUSED, detail
-        finally:
-            line.users -= 1
-            await self._hang_up(line)
-        return Outcome.ANSWERED, ""
-
-    def _line_to(self, kubelet: Path, identity: FileIdentity) -> "_Line":
-        """One channel for all resources of one kubelet life, until it breaks."""
-        if self._line is None or self._line.broken or self._line.identity != identity:
-            self._line = _Line(identity, grpc.aio.insecure_channel(f"unix:{kubelet}", options=_CHANNEL_OPTIONS))
-        return self._line
-
-    async def _hang_up(self, line: "_Line") -> None:
-        """Close a channel that nobody uses any more; closing it earlier would cancel another resource's call."""
-        if line.users == 0 and (line.broken or line is not self._line):
-            await line.channel.close()
-            if line is self._line:
-                self._line = None
 
     # --- levels -------------------------------------------------------------------------------------------------------
 
@@ -328,8 +279,7 @@ class Wire:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if self._line is not None:
-            await self._line.channel.close()
+        await self._caller.close()
         self._loop.stop()
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from msgspec.structs import replace
 
+from supervisor.kubelet.caller import REGISTER_TIMEOUT
 from supervisor.kubelet.registration import (
     CONTEST_BACKOFF,
     CONTEST_LOSSES,
@@ -28,7 +29,6 @@ from supervisor.kubelet.registration import (
     step,
 )
 from supervisor.kubelet.sockets import FileIdentity
-from supervisor.kubelet.wire import REGISTER_TIMEOUT
 from supervisor.levels import Attempt, Level, Outcome
 
 OLD, NEW = FileIdentity(1, 1, 1), FileIdentity(1, 2, 2)
