@@ -129,16 +129,22 @@ class Kubelet:
         if self.ended:
             return
         self.ended = True
-        current = asyncio.current_task()
         for listener in self._listeners:  # before any stream ends: a plugin that answers at once must not meet a dead kubelet
             await listener.close()
-        doomed = [task for task in self._tasks if task is not current]
-        for task in doomed:
-            task.cancel()
-        for client in self._clients:
-            await client.close()
-        await asyncio.gather(*doomed, return_exceptions=True)
+        await self._end_work()
         self.emit(EventKind.KUBELET_ENDED, reason=reason)
+
+    async def _end_work(self) -> None:
+        """Cancel until nothing is left: grpc.aio swallows a cancellation that meets an answer, and the work then goes on."""
+        current = asyncio.current_task()
+        while doomed := {task for task in self._tasks if task is not current}:
+            for task in doomed:
+                task.cancel()
+            for client in tuple(self._clients):
+                await client.close()
+            await asyncio.wait(doomed, timeout=0.01)
+        for client in tuple(self._clients):
+            await client.close()
 
     async def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Do some work within this life; raises :class:`KubeletDownError` when the life ends meanwhile."""
