@@ -179,7 +179,10 @@ class Offers:
 
 
 def _changes(plugin: str, before: Inventory | None, now: Inventory) -> Iterator[DeviceChanged]:
-    """What is new, what changed its health and what left. Unchanged runs are skipped at C speed."""
+    """What is new, what changed its health and what left. Unchanged runs are skipped at C speed.
+
+    The rest are loops, in which other threads get their turn.
+    """
     old = before.devices if before is not None else ()
     for start in range(0, len(now.devices), _CHUNK):
         part = now.devices[start : start + _CHUNK]
@@ -188,8 +191,8 @@ def _changes(plugin: str, before: Inventory | None, now: Inventory) -> Iterator[
                 known = before.get(device.id) if before is not None else None
                 if known is None or _shown(known) != _shown(device):
                     yield DeviceChanged(plugin, now.resource, device.id, device.health, device.reason)
-    if before is not None and before.index.keys() != now.index.keys():
-        for device_id in before.index.keys() - now.index.keys():
+    for device_id in before.index if before is not None else ():
+        if device_id not in now.index:
             yield DeviceChanged(plugin, now.resource, device_id, None, "")
 
 
