@@ -1,6 +1,7 @@
 """``run``: offer this node's hardware to its kubelet, until SIGTERM."""
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -46,12 +47,16 @@ def main(args: argparse.Namespace) -> NoReturn:
 
 
 def _supervise(document: Document, directory: Path, listen: str, ownership: Ownership | None) -> None:
+    gc.disable()
     # Imported late: grpc opens descriptors of its own.
     import trio
 
     from supervisor.observe.log import Log, Style, libraries_logged
     from supervisor.observe.sentences import Grade
     from supervisor.supervision import Setup, Supervisor
+
+    gc.freeze()  # all of it stays: each full collection would stop every thread for 10 ms to see that again
+    gc.enable()
 
     wanted = document.config.log
     log = Log(style=None if wanted.format == "auto" else Style(wanted.format), least=Grade[wanted.level.upper()])
