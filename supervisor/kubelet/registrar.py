@@ -91,7 +91,7 @@ class Registrar:
 
         Raises ``NodeError`` when the directory was removed under a mount: only a new mount can help.
         """
-        self.view = bound = look_at(self._directory)
+        bound_in = look_at(self._directory).identity
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_directory)
             while True:
@@ -100,7 +100,7 @@ class Registrar:
                     raise NodeError(
                         f"{self._directory} was removed and this mount shows the old one; restart the container to mount the new one"
                     )
-                if self.view.identity != bound.identity:
+                if self.view.identity != bound_in:
                     break
                 wake_at = self._reconcile(time.monotonic())
                 with trio.move_on_after(max(0.0, wake_at - time.monotonic())):
@@ -182,7 +182,7 @@ class Registrar:
 
     def _has_rivals(self) -> bool:
         try:
-            return bool(foreign_sockets(self._directory))
+            return bool(foreign_sockets(self._directory, self._names.values()))
         except OSError:
             return False
 

@@ -385,7 +385,7 @@ class Registrations(RuleBasedStateMachine):
         result = step(self.state, self.seen(None))
         self.refused_probe = False
         if result.act is Act.PROBE:
-            result = step(self.state, self.seen(self.accepting))
+            result = step(result.state, self.seen(self.accepting))
             self.refused_probe = not self.accepting
         assert result.act is not Act.PROBE
         self.state, self.wake_at = result.state, result.wake_at
