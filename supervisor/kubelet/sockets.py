@@ -14,6 +14,7 @@ import secrets
 import socket
 import stat
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -88,14 +89,12 @@ def accepts(path: Path) -> bool:
         return True
 
 
-def foreign_sockets(directory: Path) -> tuple[str, ...]:
-    """Sockets that belong neither to the kubelet nor to a supervisor."""
+def foreign_sockets(directory: Path, ours: Collection[str]) -> tuple[str, ...]:
+    """Sockets of other plugins: neither the kubelet's nor one of ``ours``. Another supervisor that does not see our lock is one."""
     with os.scandir(directory) as entries:
         return tuple(
             sorted(
-                entry.name
-                for entry in entries
-                if entry.name != KUBELET_SOCKET and not _PUBLIC.fullmatch(entry.name) and _is_socket(entry)
+                entry.name for entry in entries if entry.name != KUBELET_SOCKET and entry.name not in ours and _is_socket(entry)
             )
         )
 

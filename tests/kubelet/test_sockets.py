@@ -156,16 +156,18 @@ def test_a_busy_listener_accepts(directory: Path, sockets: ExitStack) -> None:
 
 
 def test_sockets_of_other_plugins_are_foreign(directory: Path, sockets: ExitStack, own: ProcessDirectory) -> None:
-    """Neither the kubelet's nor a supervisor's, nor what is no socket."""
+    """Neither the kubelet's nor ours, nor what is no socket; but those of a supervisor that does not share our lock."""
     bind(sockets, own.private_path(WIDGET))
-    assert own.link(WIDGET)
+    name = own.link(WIDGET)
+    assert name
     bind(sockets, directory / KUBELET_SOCKET)
     (directory / "kubelet_internal_checkpoint").touch()
     (directory / "dangling.sock").symlink_to("nowhere")
-    assert foreign_sockets(directory) == ()
+    assert foreign_sockets(directory, {name}) == ()
     bind(sockets, directory / "nvidia.sock")
     bind(sockets, directory / "a.sock")
-    assert foreign_sockets(directory) == ("a.sock", "nvidia.sock")
+    assert foreign_sockets(directory, {name}) == ("a.sock", "nvidia.sock")
+    assert foreign_sockets(directory, ()) == ("a.sock", name, "nvidia.sock")
 
 
 # --- a directory of one's own -----------------------------------------------------------------------------------------
