@@ -40,6 +40,8 @@ class Level(Struct, frozen=True):
     """Which service of this name it is: another one after the resource was closed and offered again."""
     bound: bool = False
     """The server accepts connections."""
+    path: str = ""
+    """Where it was bound last, apart from public names."""
     bind_problem: str = ""
     """Why it does not."""
     listed: bool = False

@@ -50,7 +50,7 @@ class Node:
         if self._directory.is_dir():
             return
         self._observe(KubeletAwaited(f"{self._directory} does not exist: no kubelet has run here"))
-        while not self._directory.is_dir():
+        while not self._directory.is_dir():  # noqa: ASYNC110  # nothing that could tell is there yet
             await trio.sleep(ABSENT_POLL)
 
     async def _serve(self, own: ProcessDirectory) -> None:
@@ -77,18 +77,18 @@ class Node:
             if self._ownership is None:
                 await trio.sleep_forever()  # the directory has gone; the registrar notices and we are cancelled
             if self._ownership.try_take():
-                return None
+                return
             self._observe(
                 OwnershipChanged(active=False, reason="another process owns the device-plugins directory; standing by")
             )
             # One blocked thread, which ends with the process: a cancelled wait must not let go of what it may just have got.
             if await trio.to_thread.run_sync(self._ownership.take, abandon_on_cancel=True):
-                return None
+                return
             self._ownership = None
 
     async def _outlive(self, dead: Path) -> None:
         """Wait until nobody listens at a dead process's sockets: its lock falls a moment before or after them."""
         with trio.move_on_after(PREDECESSOR_PATIENCE):
             for path in private_sockets(dead):
-                while accepts(path):
+                while accepts(path):  # noqa: ASYNC110  # no event tells of another process's last breath
                     await trio.sleep(PREDECESSOR_POLL)

@@ -137,7 +137,7 @@ class Registrar:
 
     def _reconcile(self, now: float) -> float:
         """Bring every resource one step further; returns when to look again at the latest."""
-        levels = self._wire.levels()
+        levels = {resource: self._here(resource, level) for resource, level in self._wire.levels().items()}
         for resource in self._bindings.keys() - levels.keys():
             self._forget(resource)
         for resource, level in levels.items():
@@ -213,6 +213,10 @@ class Registrar:
             bind_at = self._directory / name
         self._names[resource] = name
         self._wire.register(resource, generation, name, self._kubelet_path, kubelet, bind_at)
+
+    def _here(self, resource: str, level: Level) -> Level:
+        """A server that listens in the directory before this one is none for us; the wire thread is still ending it."""
+        return level if level.path == str(self._own.private_path(resource)) else replace(level, bound=False, bind_problem="")
 
     def _bind(self, resource: str, level: Level, now: float) -> None:
         """Have every service bound, and one that could not be bound tried again."""

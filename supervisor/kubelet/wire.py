@@ -143,7 +143,7 @@ class Wire:
         async with self._turns[resource]:
             if service is self._services.get(resource):
                 problem = await _listen(service, path)
-                service.servicer.note(bound=not problem, bind_problem=problem)
+                service.servicer.note(bound=not problem, path=str(path), bind_problem=problem)
 
     def unbind(self, resource: str) -> None:
         """Stop serving the resource; its streams end."""

@@ -4,6 +4,8 @@ import itertools
 import os
 import shutil
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -30,7 +32,7 @@ from supervisor.inventory import Inventory
 from supervisor.kubelet import registrar as module
 from supervisor.kubelet.registrar import PROBE_BURST, PROBE_FAST, PROBE_SLOWEST, Registrar
 from supervisor.kubelet.registration import Phase
-from supervisor.kubelet.sockets import ProcessDirectory, accepts
+from supervisor.kubelet.sockets import ProcessDirectory, accepts, look_at
 from supervisor.kubelet.wire import Wire
 from supervisor.model import Device
 from supervisor.slots import Slots
@@ -324,6 +326,38 @@ async def test_a_bind_that_fails_is_told_and_tried_again(directory: Path, monkey
             await node.until(lambda: node.count(RegistrationFailed) >= 1)
             (directory / "away").rename(own.path)
             await node.connected()
+
+
+async def test_a_new_process_directory_is_waited_for_although_the_old_one_is_still_bound(directory: Path) -> None:
+    """Levels tell of the old one until the wire thread has come to it; registering then would find nothing to link."""
+    release = threading.Event()
+
+    async def block() -> None:
+        release.wait(SOON)
+
+    first, second = ProcessDirectory.create(directory), ProcessDirectory.create(directory)
+    async with running(first) as node:
+        node.offer("a")
+        await node.until(lambda: node.count(ResourceBound) == 1)
+        node.wire.call(block, lambda _: None)
+        node.wire.unbind(WIDGET)
+        with kubelet_in(directory) as kubelet:
+            successor = Registrar(node.wire, second, node.wake, node.events.append)
+            successor.active, node.registrar.active = True, False
+            successor.view = look_at(directory)
+            try:
+                assert node.wire.levels()[WIDGET].bound
+                successor._reconcile(time.monotonic())
+                successor._reconcile(time.monotonic())
+                assert WIDGET not in successor.states or successor.states[WIDGET].phase is Phase.BOUND
+            finally:
+                release.set()
+            await node.until(lambda: node.wire.levels()[WIDGET].path == str(second.private_path(WIDGET)))
+            successor._reconcile(time.monotonic())
+            await node.until(lambda: kubelet.lists == {WIDGET: ["a"]})
+            [name] = node.public()
+            assert (directory / name).stat().st_ino == second.private_path(WIDGET).stat().st_ino
+    second.remove()
 
 
 # --- the directory itself ---------------------------------------------------------------------------------------------
