@@ -44,7 +44,7 @@ from supervisor.offers import Offers
 from supervisor.ownership import Ownership
 from supervisor.status import Liveness
 from supervisor.tombstones import Tombstones
-from supervisor.triggers import concerns, watch_udev
+from supervisor.triggers import EVERY, concerns, watch_udev
 from supervisor.wakeup import WakeUp
 
 STOP_TIMEOUT = 0.5
@@ -137,7 +137,9 @@ class Supervisor:
         def wake(subsystem: str) -> None:
             assembly.wake(lambda wanted: concerns(subsystem, wanted))
 
-        await watch_udev(wake, self.observe, lambda: assembly.subsystems)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(watch_udev, wake, self.observe, lambda: assembly.subsystems)
+            wake(EVERY)  # the first looks came before anybody listened
 
     # --- configuration ------------------------------------------------------------------------------------------------
 

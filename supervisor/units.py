@@ -61,6 +61,7 @@ class PluginUnit:
         with self._scope:
             try:
                 await self.discovery.look_now()
+                self.discovery.look_again()  # until it had looked, nobody knew which events to pass on to it
                 self.looked.set()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.discovery.run)
