@@ -1,5 +1,6 @@
 """The real supervisor in a bed, offering what the generic plugin finds there to a simulated kubelet outside of it."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -81,6 +82,7 @@ class Served:
         self.kubelet = kubelet
         self.config = folder / "config.yaml"
         self._log = folder / "log"
+        self._pid = 0
 
     def configure(
         self, resources: Resources, *, look_interval: float = NEVER, plugins: Mapping[str, Mapping[str, Any]] | None = None
@@ -93,6 +95,7 @@ class Served:
         """Run the supervisor; it must end by SIGTERM with status 0. Its log is shown with a failed test."""
         command = ("/bin/sh", "-c", _LOGGED, *_SUPERVISOR, "run", "--config", str(self.config))
         program = self.bed.spawn(*command, LOG=str(self._log), **env)
+        self._pid = program.pid
         try:
             yield program
             program.signal(signal.SIGTERM)
@@ -123,10 +126,16 @@ class Served:
         """Whatever ``/status`` says that a person should know."""
         return "\n".join(json.loads(self.fetch("/status"))["reasons"])
 
-    def looks(self) -> int:
-        """How many looks of the generic plugin have ended."""
-        found = re.search(r'discovery_seconds_count\{plugin="generic"\} (\d+)', self.fetch("/metrics"))
+    def looks(self, plugin: str = "generic") -> int:
+        """How many looks of a plugin have ended."""
+        found = re.search(rf'discovery_seconds_count\{{plugin="{plugin}"\}} (\d+)', self.fetch("/metrics"))
         return int(found[1]) if found else 0
+
+    def settled(self) -> int:
+        """Wait until events are heard and the looks of the start are over but for their aftermath; how many looks that were."""
+        wait_until(lambda: bool(event_sockets(self._pid)), "uevent socket")
+        self.wait_looks(2)
+        return self.looks()
 
     def wait_looks(self, number: int) -> None:
         """Wait until so many looks have ended."""
@@ -165,18 +174,26 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def shrink_event_buffer(pid: int) -> None:
-    """Make the receive buffer of a process's uevent sockets small, from outside: libudev gives them 128 MiB."""
-    table = Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
-    kobject = {f"socket:[{fields[-1]}]" for fields in map(str.split, table) if fields[1] == str(NETLINK_KOBJECT_UEVENT)}
-    process = os.pidfd_open(pid)
-    shrunk = 0
+def event_sockets(pid: int) -> list[int]:
+    """The descriptors by which a process hears uevents."""
+    table = map(str.split, Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:])
+    names = {f"socket:[{row[-1]}]" for row in table if row[1] == str(NETLINK_KOBJECT_UEVENT) and row[3] != "00000000"}
+    found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        if os.readlink(entry) in kobject:
-            copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, int(entry.name), 0)
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(entry) in names:
+                found.append(int(entry.name))
+    return found
+
+
+def shrink_event_buffer(pid: int) -> None:
+    """Make the receive buffer of a process's uevent socket small, from outside: libudev gives it 128 MiB."""
+    process = os.pidfd_open(pid)
+    try:
+        for descriptor in event_sockets(pid):
+            copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, descriptor, 0)
             assert copy >= 0, os.strerror(ctypes.get_errno())
             with socket.socket(fileno=copy) as events:
                 events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-            shrunk += 1
-    os.close(process)
-    assert shrunk, f"process {pid} has no uevent socket"
+    finally:
+        os.close(process)
