@@ -85,12 +85,14 @@ async def test_looks_are_delivered_from_the_first_one() -> None:
             life.unit.retire()
 
 
-async def test_an_event_of_the_plugin_makes_a_look() -> None:
-    """``look_again`` may be called in the plugin's own loop, which is another thread's."""
+async def test_an_event_of_the_plugin_reaches_its_discovery() -> None:
+    """``look_again`` is called in the plugin's own loop, which is another thread's."""
+    go = threading.Event()
     threads: list[threading.Thread] = []
 
     async def watch(look_again: LookAgain) -> None:
         threads.append(threading.current_thread())
+        await trio.to_thread.run_sync(go.wait, SOON)
         look_again()
         await trio.sleep_forever()
 
@@ -98,8 +100,11 @@ async def test_an_event_of_the_plugin_makes_a_look() -> None:
     async with trio.open_nursery() as nursery:
         with trio.fail_after(SOON):
             nursery.start_soon(life.unit.run)
-            await life.looks.receive()
-            assert len((await life.looks.receive()).inventories[WIDGET].devices) == 2
+            await life.unit.looked.wait()
+            before = life.unit.discovery._schedule.last_event
+            go.set()
+            while life.unit.discovery._schedule.last_event == before:  # noqa: ASYNC110  # nothing else tells of it
+                await trio.sleep(0.001)
             life.unit.retire()
     assert threads != [threading.current_thread()]
 
