@@ -104,8 +104,7 @@ class Discovery:
             due = self._schedule.next_look(self._options.look_interval, random.random())  # noqa: S311  # spreads load only
             with trio.move_on_at(due):
                 await self._wake.wait()
-                if self._schedule.first_event is None:  # woken from another thread, which cannot read our clock
-                    self._schedule = self._schedule.event(trio.current_time())
+                self._schedule = self._schedule.event(trio.current_time())  # another thread cannot read our clock
                 continue
             await self.look_now()
 
