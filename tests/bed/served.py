@@ -17,6 +17,8 @@ from typing import Any
 from supervisor.config import API_VERSION, KIND
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from supervisor.plugins import installed
+from tests.bed import hardware
+from tests.bed.fakesys import Tree
 from tests.bed.inject import NETLINK_KOBJECT_UEVENT
 from tests.bed.nsbed import Bed
 from tests.bed.program import PATIENCE, Program
@@ -70,6 +72,17 @@ def write_config(
     new = path.with_suffix(".new")
     new.write_text(json.dumps(document, indent=2))  # JSON is YAML
     new.rename(path)
+
+
+SERIAL = resource("serial", {"udev": {"subsystem": "tty", "usb": {"vendor": "0403"}}})
+FUSE = resource("fuse", {"path": "/dev/fuse"})
+MISC = resource("misc", {"udev": {"subsystem": "misc", "name": "gadget*"}})
+
+
+def gadget(tree: Tree, number: int) -> str:
+    """A character device of the class misc."""
+    (path,) = hardware.misc(tree, f"gadget{number}", 1000 + number)
+    return path
 
 
 class Served:
