@@ -141,9 +141,8 @@ class Wire:
 
     async def _bind(self, resource: str, service: _Service, path: Path) -> None:
         async with self._turns[resource]:
-            if service is self._services.get(resource):
-                problem = await _listen(service, path)
-                service.servicer.note(bound=not problem, path=str(path), bind_problem=problem)
+            problem = await _listen(service, path)
+        service.servicer.note(bound=not problem, path=str(path), bind_problem=problem)
 
     def unbind(self, resource: str) -> None:
         """Stop serving the resource; its streams end."""
