@@ -43,7 +43,7 @@ class Node:
                 for resource in self._wire.levels():
                     self._wire.unbind(resource)
                 own.remove()
-            self._ownership = None
+            self._ownership = self.active_since = None
             self._observe(DirectoryReplaced(str(self._directory)))
 
     async def _directory_exists(self) -> None:
