@@ -18,7 +18,7 @@ import grpc
 
 from supervisor.kubelet.simulator.measure import allocate_request
 
-WARM_UP = 200
+WARM_UP = 50
 """Calls before the first that counts: a connection is made, and caches and the scheduler settle."""
 
 
