@@ -42,7 +42,7 @@ class Puppet:
         self.resources = {RESOURCE: {"w0": "", "w1": ""}} if resources is None else {**resources}
         self.moods: dict[str, str] = {}
         self.pre_start = False
-        self._path = folder / f"{name}.json"
+        self.script = folder / f"{name}.json"
         self._write()
 
     def show(self, devices: Mapping[str, str], resource: str = RESOURCE) -> None:
@@ -66,17 +66,17 @@ class Puppet:
         self._write()
 
     def _write(self) -> None:
-        new = self._path.with_suffix(".new")
+        new = self.script.with_suffix(".new")
         new.write_text(json.dumps({"resources": self.resources, "moods": self.moods, "pre_start": self.pre_start}))
-        new.rename(self._path)
+        new.rename(self.script)
 
     def section(self, **options: Any) -> dict[str, Any]:
         """Its part of the configuration. It looks when its file changes, and never otherwise."""
-        return {"script": str(self._path), "name": self.name, "lookInterval": 3600, **options}
+        return {"script": str(self.script), "name": self.name, "lookInterval": 3600, **options}
 
     def calls(self, method: str) -> int:
         """How often this method has been called."""
-        calls = self._path.with_suffix(".calls")
+        calls = self.script.with_suffix(".calls")
         return calls.read_text().splitlines().count(method) if calls.exists() else 0
 
 
@@ -92,8 +92,12 @@ class Process(Supervised):
         *,
         options: tuple[str, ...] = (),
         wrap: Callable[[list[str]], list[str]] = list,
+        **sections: Any,
     ) -> None:
+        """``options`` follow on its command line; ``sections`` are further sections of its configuration."""
         super().__init__(kubelet, folder, plugins, host)
+        if sections:
+            self.edit(**sections)
         self._options = options
         self._wrap = wrap
         self._signalled = False
@@ -108,6 +112,13 @@ class Process(Supervised):
         if self._signalled or self.ended:
             error = error or Ended()
         super().__exit__(kind, error, trace)
+
+    def edit(self, **sections: Any) -> None:
+        """Change whole sections of the configuration file, in one step."""
+        document = json.loads(self.config.read_text())
+        new = self.config.with_suffix(".new")
+        new.write_text(json.dumps(document | sections, indent=2))
+        new.rename(self.config)
 
     @property
     def pid(self) -> int:
@@ -152,6 +163,14 @@ class Process(Supervised):
     def wait_ready(self, word: str, timeout: float = 15.0) -> None:
         """Wait until ``/readyz`` is 200 and says ``word``."""
         wait_for(lambda: (answer := self.get("/readyz"))[0] == 200 and word in answer[1], timeout, f"ready, {word}")
+
+    def wait_generation(self, generation: int, timeout: float = 10.0) -> None:
+        """Wait until so many configurations have been applied; the log folds lines that differ in their number alone."""
+
+        def applied() -> bool:
+            return bool(json.loads(self.get("/status")[1])["config"]["generation"] == generation)
+
+        wait_for(applied, timeout, f"configuration {generation}")
 
     def wait_events(self, event: str, count: int, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Wait until the log has so many lines of this event, and return them."""

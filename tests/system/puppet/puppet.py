@@ -61,10 +61,14 @@ class Puppet:
         script: dict[str, Any] = json.loads(self._path.read_text())
         return script
 
-    def _reach(self, method: str) -> bool:
-        """Note the call and behave as told; true when the answer shall be garbage."""
+    def note(self, method: str) -> None:
+        """Let the test count the call."""
         with self._path.with_suffix(".calls").open("a") as calls:
             calls.write(f"{method}\n")
+
+    def _reach(self, method: str) -> bool:
+        """Note the call and behave as told; true when the answer shall be garbage."""
+        self.note(method)
         while (mood := self._mood(method)) == "hang":
             time.sleep(POLL)
         if mood in MOODS:
@@ -76,7 +80,7 @@ class Puppet:
 
     def discover(self) -> Any:
         if self._reach("discover"):
-            return {"garbage": 7, "": None, 3: [self]}
+            return self
         return {resource: [_device(*item) for item in found.items()] for resource, found in self._script()["resources"].items()}
 
     async def watch(self, look_again: LookAgain) -> Any:
@@ -112,4 +116,6 @@ def config_type() -> type[Config]:
 
 @hookimpl
 def device_plugins(config: Config) -> list[Puppet]:
-    return [Puppet(config)]
+    puppet = Puppet(config)
+    puppet.note("device_plugins")
+    return [puppet]
