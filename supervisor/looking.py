@@ -47,7 +47,10 @@ class Looker:
                     token.run_sync_soon(self._came_back)
 
         with trio.move_on_after(self._timeout):
-            return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._slot)
+            try:
+                return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._slot)
+            except RuntimeError as error:  # none of the plugin's errors comes out as one
+                raise PluginFailed(f"no thread can be started for a look: {error}") from error
         raise LookLate(f"discover() has not come back for {self._timeout:.0f} s")
 
     def _came_back(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import trio
 
+from supervisor.errors import NodeError
 from supervisor.events import DirectoryReplaced, KubeletAwaited, Observer, OwnershipChanged
 from supervisor.kubelet.registrar import Registrar
 from supervisor.kubelet.sockets import ProcessDirectory, accepts, private_sockets
@@ -36,7 +37,12 @@ class Node:
         """Until cancelled. Raises ``NodeError`` when only a person, or a new container, can help."""
         while True:
             await self._directory_exists()
-            own = ProcessDirectory.create(self._directory)
+            try:
+                own = ProcessDirectory.create(self._directory)
+            except NodeError:
+                if self._directory.is_dir():
+                    raise
+                continue  # it has gone again just now
             try:
                 await self._serve(own)
             finally:

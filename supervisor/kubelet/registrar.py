@@ -209,7 +209,7 @@ class Registrar:
         name = self._own.link(resource)
         bind_at: Path | None = None
         if name is None:
-            name = self._own.public_name(resource)
+            name = self._own.claim(resource)
             bind_at = self._directory / name
         self._names[resource] = name
         self._wire.register(resource, generation, name, self._kubelet_path, kubelet, bind_at)

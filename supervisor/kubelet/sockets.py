@@ -159,6 +159,14 @@ class ProcessDirectory:
         self._public.add(name)
         return name
 
+    def claim(self, resource: str) -> str:
+        """A fresh public name to bind at, where links are refused; noted down, so that a successor can sweep the socket."""
+        name = self.public_name(resource)
+        with contextlib.suppress(OSError):  # on a full disk a socket may outlive us; it refuses everybody
+            (self.path / name).touch()
+        self._public.add(name)
+        return name
+
     def relink(self, resource: str, name: str) -> None:
         """Somebody removed a public link that is in use: put it back. Harmless where it cannot be."""
         with contextlib.suppress(OSError):
@@ -166,8 +174,9 @@ class ProcessDirectory:
 
     def unlink(self, name: str) -> None:
         self._public.discard(name)
-        with contextlib.suppress(OSError):
-            (self.directory / name).unlink()
+        for path in (self.directory / name, self.path / name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def remove(self) -> None:
         """Remove this directory, its sockets and every public link to them, and let the lock go."""
@@ -185,6 +194,11 @@ class ProcessDirectory:
 
 
 def private_sockets(process_directory: Path) -> tuple[Path, ...]:
+    return tuple(path for path in _named_sock(process_directory) if not _PUBLIC.fullmatch(path.name))
+
+
+def _named_sock(process_directory: Path) -> tuple[Path, ...]:
+    """Private sockets, and the notes of public ones that are no links."""
     try:
         return tuple(sorted(process_directory.glob("*.sock")))
     except OSError:
@@ -235,7 +249,9 @@ def _sweep_one(directory: Path, process_directory: Path) -> None:
             ours = [Path(entry.path) for entry in entries if _PUBLIC.fullmatch(entry.name) and entry.inode() in inodes]
     except OSError:
         ours = []
-    for path in (*ours, *private_sockets(process_directory), process_directory / _LOCK):
+    noted = _named_sock(process_directory)
+    ours += [directory / note.name for note in noted if _PUBLIC.fullmatch(note.name)]
+    for path in (*ours, *noted, process_directory / _LOCK):
         with contextlib.suppress(OSError):  # it has gone, or is no file of ours
             path.unlink()
     with contextlib.suppress(OSError):  # something foreign lies in it, or it has gone already

@@ -312,6 +312,19 @@ def test_the_dead_are_swept_with_their_links(directory: Path, sockets: ExitStack
     assert own.predecessors() == ()
 
 
+def test_the_dead_are_swept_with_their_own_public_sockets(directory: Path, sockets: ExitStack, own: ProcessDirectory) -> None:
+    """Where links are refused a server is bound under its public name, which only the dead process's note tells."""
+    before = tree(directory)
+    dead = ProcessDirectory.create(directory)
+    name = dead.claim(WIDGET)
+    assert PUBLIC.fullmatch(name)
+    bind(sockets, directory / name)
+    assert private_sockets(dead.path) == ()
+    die(dead)
+    own.sweep(dead.path)
+    assert tree(directory) == before
+
+
 def test_the_living_are_no_predecessors(directory: Path, own: ProcessDirectory) -> None:
     """Whoever holds the lock lives, in whatever pod."""
     other = ProcessDirectory.create(directory)
