@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator, Paths
-from supervisor.testing.supervised import Supervised
+from supervisor.testing.supervised import STOP_SECONDS, Supervised
 
 RESOURCE = "example.com/widget"
 HEALTHY = {"w0": "Healthy", "w1": "Healthy"}
@@ -144,6 +144,13 @@ class Process(Supervised):
         """Wait for its end; returns the exit code, negative for a signal."""
         assert self.process is not None
         return self.process.wait(timeout)
+
+    def stop(self) -> int:
+        """End it in good order, also within namespaces: ``unshare`` would not pass the signal on."""
+        if not self.ended and self.process is not None and self.pid != self.process.pid:
+            os.kill(self.pid, signal.SIGTERM)
+            self.wait(STOP_SECONDS)
+        return super().stop()
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
