@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ async def _remove_plugin_socket(node: Node, resource: str) -> None:
 
 async def _recreate_directory(node: Node, *, restart: bool = True) -> None:
     directory = node.settings.paths.device_plugins
-    shutil.rmtree(directory)
+    with suppress(FileNotFoundError):
+        while True:  # until it is gone: plugins may make files in it meanwhile
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.lstat()
     directory.mkdir()
     if restart:
         await node.restart()
