@@ -49,11 +49,12 @@ def test_many_lives_leave_nothing_behind(kubelet: KubeletSimulator, served: Proc
     assert callable(again)
     for _ in range(10):
         again(kubelet)
-    before = threads(served.pid), descriptors(served.pid)
+    most = threads(served.pid), descriptors(served.pid)
     memory = resident(served.pid)
     for _ in range(TIMES):
         again(kubelet)
-    wait_for(lambda: (threads(served.pid), descriptors(served.pid)) == before, what=f"threads and descriptors {before}")
+    # Fewer is well: a worker thread of the start may have gone to sleep for good. A leak would be one for each life.
+    wait_for(lambda: threads(served.pid) <= most[0] and descriptors(served.pid) <= most[1], what=f"at most {most}")
     assert resident(served.pid) - memory < GROWTH
     assert registered(kubelet, kubelet.events.since()[-1].life) >= 1
     assert_sound(kubelet)

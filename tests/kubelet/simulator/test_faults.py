@@ -44,7 +44,8 @@ def dies_during_registration(simulate: Simulate, plug: Plug, fault: Fault, *, si
     before = [event.kind for event in kubelet.events.since() if event.at_ns <= last.at_ns]
     assert DEADLY[fault] in before
     assert not set(list(DEADLY.values())[list(DEADLY).index(fault) + 1 :]) & set(before)
-    assert refuses(kubelet.paths.socket)
+    # A process that is killed closes its connections before its listening sockets.
+    kubelet.wait_for(lambda: refuses(kubelet.paths.socket))
     kubelet.start()
     renew(kubelet, plugin, "again.sock")
     assert kubelet.node_status() == {RESOURCE: (2, 2)}
