@@ -29,7 +29,7 @@ MemorySize = (
     ]
 )
 _UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/]*):(?P<port>[0-9]{1,5})")
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[^\s\[\]:/]*):(?P<port>[0-9]{1,5})")
 
 
 class _Strict(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

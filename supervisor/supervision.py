@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from supervisor.assembly import Assembly
 from supervisor.bookkeeping import Bookkeeper, sources
-from supervisor.config import SupervisorConfig, diff
+from supervisor.config import HttpConfig, SupervisorConfig, diff
 from supervisor.config_file import Document
 from supervisor.config_watch import watch_config
 from supervisor.errors import ConfigError, SupervisorError
@@ -58,7 +58,7 @@ class Setup(Struct, frozen=True):
 
     document: Document
     directory: Path
-    listen: str
+    http: HttpConfig
     ownership: Ownership | None
     """The lock that was opened first thing in the process; ``None`` where there was no directory yet."""
 
@@ -181,7 +181,7 @@ class Supervisor:
 
     async def _serve_http(self, *, task_status: trio.TaskStatus[int | None]) -> None:
         shown = pages(lambda: self._board.current, self._liveness, self._metrics)
-        await http.serve(self._setup.listen, shown, self.observe, task_status=task_status)
+        await http.serve(self._setup.http, shown, self.observe, task_status=task_status)
 
     def _inventories(self) -> Iterable[Inventory]:
         return [inventory for inventory in self._offers.resources.values() if inventory is not None]

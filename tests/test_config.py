@@ -26,6 +26,7 @@ from supervisor.config import (
         ("127.0.0.1:0", ("127.0.0.1", 0)),
         ("[::1]:80", ("::1", 80)),
         ("localhost:65535", ("localhost", 65535)),
+        ("[fe80::1%eth0]:0", ("fe80::1%eth0", 0)),
     ],
 )
 def test_an_address_to_listen_on_is_taken_apart(listen: str, address: tuple[str, int]) -> None:

@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http", metavar="ADDR:PORT", type=_address, help="where probes and metrics are served")
 
 
-def _address(text: str) -> str:
+def _address(text: str) -> HttpConfig:
     try:
-        return HttpConfig(text).listen
+        return HttpConfig(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("listen: ")) from None
 
@@ -36,11 +36,10 @@ def main(args: argparse.Namespace) -> NoReturn:
     """Exit code 0 after SIGTERM or SIGINT, 1 when a restart or a person must help, 2 for a bad configuration."""
     try:
         document = load(args.config or DEFAULT_PATH, required=args.config is not None)
-        listen = args.http or document.config.http.listen
         directory = Path(args.device_plugins_dir or document.config.kubelet.device_plugins_dir).absolute()
         # Before anything that opens descriptors: at SIGKILL the kernel closes high ones first, so this lock falls last.
         ownership = Ownership.open(directory)
-        _supervise(document, directory, listen, ownership)
+        _supervise(document, directory, args.http or document.config.http, ownership)
     except ConfigError as error:
         print(error, file=sys.stderr)
         _end(2)
@@ -50,7 +49,7 @@ def main(args: argparse.Namespace) -> NoReturn:
     _end(0)
 
 
-def _supervise(document: Document, directory: Path, listen: str, ownership: Ownership | None) -> None:
+def _supervise(document: Document, directory: Path, http: HttpConfig, ownership: Ownership | None) -> None:
     gc.disable()
     # Imported late: grpc opens descriptors of its own.
     import trio
@@ -67,7 +66,7 @@ def _supervise(document: Document, directory: Path, listen: str, ownership: Owne
     log = Log(style=None if wanted.format == "auto" else Style(wanted.format), least=Grade[wanted.level.upper()])
 
     async def run() -> None:
-        await Supervisor(Setup(document, directory, listen, ownership), log).run()
+        await Supervisor(Setup(document, directory, http, ownership), log).run()
 
     with libraries_logged(log):
         try:

@@ -16,6 +16,7 @@ import h11
 import trio
 from msgspec import Struct
 
+from supervisor.config import HttpConfig
 from supervisor.events import HttpListening, HttpUnavailable, Observer
 
 MOST_CONNECTIONS = 64
@@ -42,44 +43,31 @@ Page = Callable[[str], Awaitable[Response]]
 """Draws one page; the argument is the request's ``Accept`` header."""
 
 
-def parse_listen(listen: str) -> tuple[str, int]:
-    """Host and port of ``ADDRESS:PORT``; without an address, all of them (an empty host). Raises ``ValueError``."""
-    host, colon, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or (":" in host and not bracketed):
-        raise ValueError(f"{listen!r} is no ADDRESS:PORT: write 127.0.0.1:9410, [::1]:9410, or :9410 for all addresses")
-    return host.strip("[]"), int(port)
-
-
 async def serve(
-    listen: str,
+    config: HttpConfig,
     pages: Mapping[str, Page],
     observe: Observer,
     *,
     task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Answer until cancelled. Started with the bound port, or with ``None`` when it cannot be had yet: it is tried again for ever.
-
-    Raises ``ValueError`` for a ``listen`` that is no address.
-    """
-    host, port = parse_listen(listen)
-    listener = await _patiently_listen(listen, host, port, observe, task_status)
+    """Answer until cancelled. Started with the bound port, or with ``None`` when it cannot be had yet: it is tried again for ever."""
+    listener = await _patiently_listen(config, observe, task_status)
     address, port = listener.socket.getsockname()[:2]
     observe(HttpListening(f"[{address}]:{port}" if ":" in address else f"{address}:{port}"))
     await trio.serve_listeners(_Server(pages).accept, [listener])
 
 
 async def _patiently_listen(
-    listen: str, host: str, port: int, observe: Observer, task_status: trio.TaskStatus[int | None]
+    config: HttpConfig, observe: Observer, task_status: trio.TaskStatus[int | None]
 ) -> trio.SocketListener:
     retry = FIRST_RETRY
     while True:
         try:
-            listener = await _listen(host, port)
+            listener = await _listen(*config.address)
         except OSError as error:
             if retry == FIRST_RETRY:
                 task_status.started(None)
-            observe(HttpUnavailable(f"cannot listen on {listen}: {error.strerror or error}", retry))
+            observe(HttpUnavailable(f"cannot listen on {config.listen}: {error.strerror or error}", retry))
             await trio.sleep(retry)
             retry = min(2 * retry, LONGEST_RETRY)
         else:

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from supervisor.config import HttpConfig
 from supervisor.events import Event, HttpListening, HttpUnavailable
 from supervisor.observe.http import (
     FIRST_RETRY,
@@ -16,7 +17,6 @@ from supervisor.observe.http import (
     MOST_CONNECTIONS,
     REQUEST_SECONDS,
     Response,
-    parse_listen,
     serve,
 )
 
@@ -34,7 +34,7 @@ PAGES: Mapping[str, Callable[[str], Awaitable[Response]]] = {"/hello": _hello}
 @asynccontextmanager
 async def _serving(pages: Mapping[str, Callable[[str], Awaitable[Response]]] = PAGES) -> AsyncIterator[int]:
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(serve, "127.0.0.1:0", pages, lambda event: None)
+        port = await nursery.start(serve, HttpConfig("127.0.0.1:0"), pages, lambda event: None)
         assert port is not None
         yield port
         nursery.cancel_scope.cancel()
@@ -301,7 +301,7 @@ async def test_a_busy_port_is_tried_again(autojump_clock: trio.testing.MockClock
         busy.listen()
         port = busy.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            assert await nursery.start(serve, f"127.0.0.1:{port}", PAGES, observe) is None
+            assert await nursery.start(serve, HttpConfig(f"127.0.0.1:{port}"), PAGES, observe) is None
             assert told == [HttpUnavailable(f"cannot listen on 127.0.0.1:{port}: Address already in use", FIRST_RETRY)]
             await trio.sleep(10 * FIRST_RETRY)
             retries = [event.retry_in for event in told if isinstance(event, HttpUnavailable)]
@@ -319,32 +319,10 @@ async def test_it_listens_where_it_was_told(listen: str) -> None:
     """With and without an address, the loopback address is served and the address is told."""
     told: list[Event] = []
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(serve, listen, PAGES, told.append)
+        port = await nursery.start(serve, HttpConfig(listen), PAGES, told.append)
         (listening,) = told
         assert isinstance(listening, HttpListening)
         assert listening.address.endswith(f":{port}")
         if listen != "localhost:0":
             assert (await _ask(port, "GET", "/hello"))[0] == 200
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    ("listen", "expected"),
-    [
-        (":9410", ("", 9410)),
-        ("127.0.0.1:9410", ("127.0.0.1", 9410)),
-        ("[::]:9410", ("::", 9410)),
-        ("[fe80::1%eth0]:0", ("fe80::1%eth0", 0)),
-        ("node.example:65535", ("node.example", 65535)),
-    ],
-)
-def test_addresses_are_read(listen: str, expected: tuple[str, int]) -> None:
-    """Host and port, with brackets around what has colons."""
-    assert parse_listen(listen) == expected
-
-
-@pytest.mark.parametrize("listen", ["", "9410", "127.0.0.1", ":", ":http", ":-1", ":65536", "::1:9410", "[::1]", "x:\u0663"])
-def test_what_is_no_address_is_refused_with_an_example(listen: str) -> None:
-    """The text shows what to write."""
-    with pytest.raises(ValueError, match=r"is no ADDRESS:PORT: write 127\.0\.0\.1:9410"):
-        parse_listen(listen)
