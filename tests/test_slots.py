@@ -76,9 +76,7 @@ def outcome(slots: Slots, function: Callable[..., object], *args: object, deadli
 
 def test_a_call_returns_its_value_from_a_thread_of_the_plugin(make: Callable[[int], Slots]) -> None:
     """The value comes back, and the thread bears the plugin's name."""
-    assert outcome(make(8), lambda *args: (args, threading.current_thread().name), 1, 2) == Returned(
-        ((1, 2), "test-0 rpc 1")
-    )
+    assert outcome(make(8), lambda *args: (args, threading.current_thread().name), 1, 2) == Returned(((1, 2), "test-0 rpc 1"))
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
@@ -139,9 +137,7 @@ def test_the_deadline_counts_the_wait_for_a_slot(make: Callable[[int], Slots], c
     assert not ran.is_set()
 
 
-def test_late_counts_the_calls_past_their_deadline_until_they_return(
-    make: Callable[[int], Slots], clock: Clock
-) -> None:
+def test_late_counts_the_calls_past_their_deadline_until_they_return(make: Callable[[int], Slots], clock: Clock) -> None:
     """The measure by which a caller opens and closes its breaker: back to 0 before the last ``done``."""
     slots, gates = make(3), [Gate() for _ in range(3)]
     counts: SimpleQueue[int] = SimpleQueue()
