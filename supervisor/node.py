@@ -15,6 +15,8 @@ from supervisor.wakeup import WakeUp
 
 ABSENT_POLL = 0.5
 """Seconds between looks for a directory that does not exist: there is nothing to watch yet."""
+REMOVAL_POLLS = 10
+"""So often a directory may vanish while ours is made in it."""
 PREDECESSOR_POLL = 0.001
 PREDECESSOR_PATIENCE = 5.0
 """Seconds that a dead process's sockets may still accept; after that something foreign listens there."""
@@ -52,6 +54,18 @@ class Node:
             self._ownership = self.active_since = None
             self._observe(DirectoryReplaced(str(self._directory)))
 
+    async def _own_directory(self) -> ProcessDirectory:
+        """Raises ``NodeError``, but not because the directory is being removed right now: then the next one is waited for."""
+        for _ in range(REMOVAL_POLLS):
+            await self._directory_exists()
+            try:
+                return ProcessDirectory.create(self._directory)
+            except NodeError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+            await trio.sleep(ABSENT_POLL)
+        return ProcessDirectory.create(self._directory)
+
     async def _directory_exists(self) -> None:
         if self._directory.is_dir():
             return
@@ -81,7 +95,8 @@ class Node:
             if self._ownership is None:
                 self._ownership = Ownership.open(self._directory)
             if self._ownership is None:
-                await trio.sleep_forever()  # the directory has gone; the registrar notices and we are cancelled
+                await trio.sleep(ABSENT_POLL)  # the directory has gone: the registrar notices, and we are cancelled
+                continue
             if self._ownership.try_take():
                 return
             self._observe(

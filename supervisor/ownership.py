@@ -24,7 +24,7 @@ class Ownership:
 
     @classmethod
     def open(cls, directory: Path) -> Self | None:
-        """``None`` where there is no such directory yet. Raises ``NodeError`` where it may not be written."""
+        """``None`` where there is no such directory, or none any more. Raises ``NodeError`` where it may not be written."""
         hidden = directory / HIDDEN_NAME
         path = hidden / _LOCK
         try:
@@ -33,6 +33,8 @@ class Ownership:
             hidden.mkdir(mode=0o755, exist_ok=True)
             # Neither inherited by children nor closed before the process ends.
             return cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except FileNotFoundError:
+            return None  # it is being removed right now
         except OSError as error:
             raise NodeError(f"cannot write to {directory}: {error.strerror}; mount it writable and run as its owner") from error
 

@@ -42,6 +42,8 @@ from supervisor.wakeup import WakeUp
 
 BACKSTOP = 2.0
 """Seconds between looks at the directory when no event asks for one: a mount point or an overflow gives none."""
+CONFIRM = 0.1
+"""Seconds after which a directory that was removed by path, and no mount, is no longer there at all."""
 PATIENCE = 1.0
 """Seconds without a kubelet before that is told."""
 PROBE_BURST = 0.05
@@ -96,6 +98,9 @@ class Registrar:
             nursery.start_soon(self._watch_directory)
             while True:
                 self._look()
+                if self.view.unlinked:
+                    await trio.sleep(CONFIRM)
+                    self._look()
                 if self.view.unlinked:
                     raise NodeError(
                         f"{self._directory} was removed and this mount shows the old one; restart the container to mount the new one"
