@@ -19,7 +19,7 @@ from typing import Self
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
-from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, install
+from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 RESOURCES = (RESOURCE, "example.com/second", "example.com/third")
@@ -53,6 +53,8 @@ class Relay:
     stack: ExitStack
     seed: int = 0
     runners: list[Process] = field(default_factory=list)
+    ended: frozenset[str] = frozenset()
+    """Endpoints of runners that have ended."""
 
     @classmethod
     @contextmanager
@@ -96,6 +98,8 @@ class Relay:
         """
         owner, successor = self.runners[-1], self.join()
         successor.wait_ready("standing by")
+        assert_sound(self.kubelet, self.ended)
+        self.ended = endpoints(self.kubelet)
         position = self.kubelet.events.position
         owner.signal(number)
         owner.wait()
@@ -133,7 +137,7 @@ def campaign(relay: Relay, times: int, number: int, quiet: float) -> list[float]
         result = finish()
     if not result.admitted:
         raise HandOverFailed("no pod was admitted meanwhile")
-    assert_sound(relay.kubelet)
+    assert_sound(relay.kubelet, relay.ended)
     return gaps
 
 

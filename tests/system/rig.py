@@ -245,10 +245,16 @@ def double_registrations(events: list[Event]) -> list[Event]:
     return doubles
 
 
+def endpoints(kubelet: KubeletSimulator) -> frozenset[str]:
+    """All sockets that were ever registered."""
+    return frozenset(event["endpoint"] for event in kubelet.log(EventKind.REGISTER_RECEIVED))
+
+
 def assert_sound(kubelet: KubeletSimulator, foreign: frozenset[str] = frozenset()) -> None:
     """Nothing was registered twice in one life of the kubelet, and no kubelet saw what would have broken it.
 
-    ``foreign`` are endpoints of plugins that are not the supervisor's.
+    ``foreign`` are endpoints of plugins that are not this supervisor's: also of one that has ended, whose streams are dead
+    although the kubelet may not have noticed yet.
     """
     events = [event for event in kubelet.events.since() if event.fields.get("endpoint") not in foreign]
     doubles = double_registrations(events)

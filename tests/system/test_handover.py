@@ -12,7 +12,7 @@ from supervisor.kubelet.simulator import EventKind, Fault, KubeletSimulator
 from tests.system import handover_campaign
 from tests.system.conftest import Start
 from tests.system.handover_campaign import SIGNALS, Relay, campaign, distribution
-from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, ours, wait_for
+from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, endpoints, ours, wait_for
 
 TIMES = 5
 """For each signal; ``make handover`` does it 200 times."""
@@ -35,14 +35,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def assert_takes_over(kubelet: KubeletSimulator, successor: Process, puppet: Puppet) -> None:
+def assert_takes_over(kubelet: KubeletSimulator, successor: Process, puppet: Puppet, before: frozenset[str]) -> None:
     """It owns the resource: what its plugin says next arrives, over its own socket, and nothing of the first one is left."""
     successor.wait_log("is the owner and registers")
     puppet.show({"w0": "", "w1": "", "w2": ""})
     kubelet.wait_devices(RESOURCE, HEALTHY | {"w2": "Healthy"})
     successor.wait_ready("active")
     assert len(ours(kubelet.paths.device_plugins)) == 1
-    assert_sound(kubelet)
+    assert_sound(kubelet, before)
 
 
 def test_a_standby_is_ready_and_silent(kubelet: KubeletSimulator, served: Process, start: Start) -> None:
@@ -71,9 +71,10 @@ def test_the_second_takes_over(kubelet: KubeletSimulator, served: Process, start
     """Whether the first one ends in good order or is killed."""
     standby = start()
     standby.wait_ready("standing by")
+    before = endpoints(kubelet)
     served.signal(number)
     served.wait()
-    assert_takes_over(kubelet, standby, puppet)
+    assert_takes_over(kubelet, standby, puppet, before)
 
 
 def test_a_third_waits_behind(kubelet: KubeletSimulator, served: Process, start: Start, puppet: Puppet) -> None:
@@ -87,9 +88,10 @@ def test_a_third_waits_behind(kubelet: KubeletSimulator, served: Process, start:
     second, third = sorted(waiting, key=lambda each: "is the owner" not in each.log)
     assert "is the owner" not in third.log
     third.wait_ready("standing by")
+    before = endpoints(kubelet)
     second.signal(signal.SIGTERM)
     assert second.wait() == 0
-    assert_takes_over(kubelet, third, puppet)
+    assert_takes_over(kubelet, third, puppet, before)
 
 
 def test_a_lock_that_was_replaced_is_no_lock(kubelet: KubeletSimulator, served: Process, start: Start, puppet: Puppet) -> None:
@@ -99,8 +101,9 @@ def test_a_lock_that_was_replaced_is_no_lock(kubelet: KubeletSimulator, served: 
     path = lock_of(kubelet.paths.device_plugins)
     path.unlink()
     path.touch(0o600)
+    before = endpoints(kubelet)
     served.kill()
-    assert_takes_over(kubelet, standby, puppet)
+    assert_takes_over(kubelet, standby, puppet, before)
     assert is_locked(path)
 
 

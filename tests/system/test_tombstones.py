@@ -10,7 +10,7 @@ import pytest
 from supervisor.host import Host
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator, Paths
 from tests.system.conftest import Start
-from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, registered
+from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, endpoints, registered
 
 GONE = {"w0": "Unhealthy", "w1": "Healthy"}
 ALL_GONE = {"w0": "Unhealthy", "w1": "Unhealthy"}
@@ -110,11 +110,11 @@ def test_a_standby_that_takes_over_keeps_the_tombstones(
     puppet.show({"w1": ""})
     kubelet.wait_devices(RESOURCE, GONE)
     standby.wait_log('"DeviceTombstoned"')
-    position = kubelet.events.position
+    position, before = kubelet.events.position, endpoints(kubelet)
     served.kill()
     assert first_list(kubelet, position) == (1, 1)
     kubelet.wait_devices(RESOURCE, GONE)
-    assert_sound(kubelet)
+    assert_sound(kubelet, before)
 
 
 def test_a_retired_resource_ends_empty_and_closed(short_dir: Path, tmp_path: Path, puppet: Puppet) -> None:
