@@ -15,7 +15,8 @@ from supervisor.wakeup import WakeUp
 
 ABSENT_POLL = 0.5
 """Seconds between looks for a directory that does not exist: there is nothing to watch yet."""
-REMOVAL_POLLS = 10
+REMOVAL_POLL = 0.05
+REMOVAL_POLLS = 20
 """So often a directory may vanish while ours is made in it."""
 PREDECESSOR_POLL = 0.001
 PREDECESSOR_PATIENCE = 5.0
@@ -38,13 +39,7 @@ class Node:
     async def run(self) -> None:
         """Until cancelled. Raises ``NodeError`` when only a person, or a new container, can help."""
         while True:
-            await self._directory_exists()
-            try:
-                own = ProcessDirectory.create(self._directory)
-            except NodeError:
-                if self._directory.is_dir():
-                    raise
-                continue  # it has gone again just now
+            own = await self._own_directory()
             try:
                 await self._serve(own)
             finally:
@@ -63,7 +58,7 @@ class Node:
             except NodeError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise
-            await trio.sleep(ABSENT_POLL)
+            await trio.sleep(REMOVAL_POLL)
         return ProcessDirectory.create(self._directory)
 
     async def _directory_exists(self) -> None:
