@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -107,8 +108,11 @@ class Registrar:
                     )
                 if self.view.identity != bound_in:
                     break
-                wake_at = self._reconcile(time.monotonic())
-                with trio.move_on_after(max(0.0, wake_at - time.monotonic())):
+                began = time.monotonic()
+                wake_at = self._reconcile(began)
+                ended = time.monotonic()
+                with trio.move_on_after(max(0.0, wake_at - ended)):
+                    await trio.sleep(ended - began)  # all resources wake us at once: leave half of the time to the wire thread
                     await self._wake.wait()
             nursery.cancel_scope.cancel()
 
@@ -247,9 +251,13 @@ class Registrar:
 
     def _mend_links(self, levels: Mapping[str, Level]) -> None:
         """Somebody deleted a socket that is in use: put it back, for a kubelet that is dialling and, later, for people."""
+        try:
+            present = set(os.listdir(self._directory))
+        except OSError:
+            return  # the next look tells what has become of it
         for resource, name in self._names.items():
             in_use = levels.get(resource, Level()).streams or self.states[resource].phase is Phase.REGISTERING
-            if in_use and not (self._directory / name).exists():
+            if in_use and name not in present:
                 self._own.relink(resource, name)
 
     # --- telling ------------------------------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ class ProcessDirectory:
         self.path = path
         self._lock = lock
         self._public: set[str] = set()
+        self._private: dict[str, Path] = {}
 
     @classmethod
     def create(cls, directory: Path) -> Self:
@@ -136,7 +137,10 @@ class ProcessDirectory:
         return cls(directory, path, lock)
 
     def private_path(self, resource: str) -> Path:
-        return self.path / f"{self._slug(resource)}.sock"
+        path = self._private.get(resource)
+        if path is None:
+            path = self._private[resource] = self.path / f"{self._slug(resource)}.sock"
+        return path
 
     def public_name(self, resource: str) -> str:
         """A name that no earlier registration had: a kubelet that cleans up deletes by a list made before."""
