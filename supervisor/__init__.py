@@ -4,20 +4,18 @@ What stands in ``__all__`` is all that a plugin may import. Importing it pulls i
 
 The map, in the order in which data flows::
 
-    plugins      entry points -> plugin objects
-    triggers     udev and timers, each reduced to "look again"
-    host         the host under the configured roots: sysfs, devices, NUMA, PCI, the udev database
-    discovery    look again -> discover() -> inventories -> feeds, for one plugin
-    inventory    what a plugin said, checked device by device
-    ledger       ids that may be allocated are never dropped
-    feed         the newest inventory of one resource: the only hand-over to the wire thread
-    allocation   pure: inventory x ids -> container edits
-    kubelet/     sockets, registration, the gRPC service, the simulator: the only importer of grpc and protobuf
-    supervision  the task tree: the only place that starts, restarts and stops things
-    observe/     metrics, log, probes: subscribers of events
-    cli/         one file for each command
+    what a plugin is    hookspecs (the contract)   contract (checked)   model (devices and container edits)   host/ (sysfs, udev)
+    plugins come in     plugins (entry points -> objects)   isolation/ (the same, in a child)   assembly -> units (one plugin in life)
+    it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory (what was said, checked)
+    what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
+    the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
+    staying registered  kubelet/registration (pure) + registrar   node (one directory)   ownership (one owner)   levels (what the wire tells)
+    what people see     events -> observe/ (log, metrics, board, http)   status (the picture)   bookkeeping (who holds what)
+    how it is told      config (values)   config_file, decoding, yamltext (reading)   config_watch   cli/ (one file for each command)
+    holding it together supervision (the task tree)   heartbeat   wakeup   errors
+    for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)
 
-Everything else (model, errors, events, config, hookspecs, isolation) is the vocabulary that these share.
+Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
 """
 
 from supervisor.errors import AllocationRefused
