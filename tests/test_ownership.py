@@ -64,8 +64,8 @@ def test_no_directory_means_no_lock_yet(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_written_is_for_the_operator() -> None:
     """The text says what to do."""
-    with pytest.raises(NodeError, match=r"cannot write to /proc: .*; mount it writable"):
-        Ownership.open(Path("/proc"))
+    with pytest.raises(NodeError, match=r"cannot write to /sys: .*; mount it writable"):
+        Ownership.open(Path("/sys"))
 
 
 def test_something_in_the_place_of_the_hidden_directory_is_for_the_operator(tmp_path: Path) -> None:
