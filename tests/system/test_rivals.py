@@ -30,7 +30,7 @@ def test_a_rival_plugin_is_a_contest(
         kubelet.wait_event(EventKind.STREAM_OPENED, endpoint=stranger.endpoint)
     process = start()
     for losses, stranger in enumerate(strangers[:3]):
-        wait_for(partial(_has_opened, kubelet, losses + 1), what="our stream")
+        wait_for(partial(_has_listed, kubelet, losses + 1), what="our list")
         stranger.stop()
     assert "contested" in process.wait_log('"ResourceContested"')
     status, reasons = process.get("/status")
@@ -43,10 +43,10 @@ def test_a_rival_plugin_is_a_contest(
     assert_sound(kubelet, frozenset(stranger.endpoint for stranger in strangers))
 
 
-def _has_opened(kubelet: KubeletSimulator, count: int) -> bool:
-    """Whether the kubelet has opened so many streams of supervisors."""
-    opened = kubelet.log(EventKind.STREAM_OPENED)
-    return len([event for event in opened if event["endpoint"].startswith("dps-")]) >= count
+def _has_listed(kubelet: KubeletSimulator, count: int) -> bool:
+    """Whether the kubelet has lists from so many registrations of supervisors."""
+    listed = {event["endpoint"] for event in kubelet.log(EventKind.LIST_RECEIVED)}
+    return len([endpoint for endpoint in listed if endpoint.startswith("dps-")]) >= count
 
 
 @pytest.mark.requires("namespaces")
@@ -59,13 +59,13 @@ def test_two_supervisors_that_do_not_share_the_lock_are_a_contest(
     other.mkdir()
     script = f'mount --bind {other} {hidden} && exec "$@"'
     second = start(wrap=lambda command: ["unshare", "--mount", "sh", "-c", script, "sh", *command])
-    kubelet.wait_for(lambda: _has_opened(kubelet, 2), what="the second supervisor's stream")
+    kubelet.wait_for(lambda: _has_listed(kubelet, 2), what="the second supervisor's list")
 
     def contested() -> bool:
         return any('"ResourceContested"' in process.log for process in (served, second))
 
-    def next_one(opened: int) -> bool:
-        return contested() or _has_opened(kubelet, opened)
+    def next_one(count: int) -> bool:
+        return contested() or _has_listed(kubelet, count)
 
     for losses in range(3):
         kubelet.inject(Fault.RESET_CONNECTION, resource=RESOURCE)
@@ -79,11 +79,12 @@ def test_our_socket_is_registered_by_a_stranger(
 ) -> None:
     """A kubelet that has the path already refuses it, and keeps nothing: with a name of its own each of our calls gets through."""
     (endpoint,) = ours(kubelet.paths.device_plugins)
+    position = kubelet.events.position
     answer = strangers[0].register_later(endpoint=endpoint)
     refusal = answer.exception(10)
     assert refusal is None or "already connected" in str(refusal)
     if refusal is None:
-        kubelet.wait_for(lambda: _has_opened(kubelet, 2), what="the second stream")
+        kubelet.wait_event(EventKind.STREAM_OPENED, since=position, endpoint=endpoint)
     kubelet.inject(Fault.RESET_CONNECTION, resource=RESOURCE)
     puppet.show({"w0": "", "w1": "", "w2": ""})
     kubelet.wait_devices(RESOURCE, HEALTHY | {"w2": "Healthy"}, timeout=20)
