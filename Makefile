@@ -20,7 +20,7 @@ PIP := python -m pip --disable-pip-version-check --quiet
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test test-full test-tools bench lint protos protos-check lock lock-check wheels test-wheels clean
+.PHONY: help .venv demo test test-full test-tools handover chaos bench lint protos protos-check lock lock-check wheels test-wheels clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ test-full: test-tools ## everything CI asks (Debian, as root): install the tools
 	$(MAKE) lint protos-check lock-check
 	$(MAKE) test-wheels
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS) tests
+
+TIMES    ?= 200
+EXAMPLES ?= 50
+handover: $(STAMP) ## as root: hand over TIMES times for each signal, under load, and print how long the gap was
+	$(BIN)/python -m tests.system.handover_campaign --times $(TIMES)
+
+chaos: $(STAMP) ## drive EXAMPLES nodes through every kind of fault in random orders
+	$(BIN)/python -m tests.system.chaos --examples $(EXAMPLES)
 
 bench: $(STAMP) ## print the table of benchmarks
 	@$(BIN)/python -m tests.bench
