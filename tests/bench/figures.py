@@ -74,13 +74,14 @@ HEADINGS = ("measure", "ours (min … max)", "reference (min … max)", "ratio",
 
 def table(rows: Iterable[Row]) -> str:
     """The rows as aligned text."""
-    lines = [HEADINGS, *(_cells(row) for row in rows)]
+    lines = [HEADINGS, *(cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     lines.insert(1, tuple("─" * width for width in widths))
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """What the table shows of a row."""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
     verdict = "met" if row.good else "MISSED"
     measure = f"{row.measure} ({row.note})" if row.note else row.measure
