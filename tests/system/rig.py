@@ -19,6 +19,8 @@ from supervisor.testing.supervised import STOP_SECONDS, Supervised
 
 RESOURCE = "example.com/widget"
 HEALTHY = {"w0": "Healthy", "w1": "Healthy"}
+ERAS = ("1.20", "1.25", "1.37")
+"""One kubelet for each way to register plugins."""
 
 DISTRIBUTION = Path(__file__).parent / "puppet"
 """Where the module of the plugin is; it is installed as the packages of these entry points."""
@@ -260,6 +262,18 @@ def assert_sound(kubelet: KubeletSimulator, foreign: frozenset[str] = frozenset(
     doubles = double_registrations(events)
     assert not doubles, "\n".join(map(str, ["registered twice:", *doubles, "in:", *events]))
     assert not kubelet.warnings(), kubelet.warnings()
+
+
+def assert_served(
+    kubelet: KubeletSimulator, puppet: Puppet, life: int | None = None, foreign: frozenset[str] = frozenset()
+) -> None:
+    """The kubelet has what the plugin says, also what it says next; registered once in this life, where one is named."""
+    kubelet.wait_devices(RESOURCE, HEALTHY, timeout=20)
+    puppet.show({"w0": "", "w1": "worn out", "w2": ""})
+    kubelet.wait_devices(RESOURCE, {"w0": "Healthy", "w1": "Unhealthy", "w2": "Healthy"}, timeout=20)
+    if life is not None:
+        assert registered(kubelet, life) == 1
+    assert_sound(kubelet, foreign)
 
 
 def registered(kubelet: KubeletSimulator, life: int, resource: str = RESOURCE) -> int:

@@ -69,7 +69,7 @@ def test_two_supervisors_that_do_not_share_the_lock_are_a_contest(
 
     for losses in range(3):
         kubelet.inject(Fault.RESET_CONNECTION, resource=RESOURCE)
-        kubelet.wait_for(partial(next_one, losses + 3), what="the next one's turn")
+        wait_for(partial(next_one, losses + 3), what="the next one's turn")
     wait_for(contested, what="the contest")
 
 
