@@ -63,6 +63,18 @@ class _Binding(Struct, frozen=True):
     told: bool = False
 
 
+class _Settled(Struct, frozen=True):
+    """What the last step of a resource saw, when it left nothing to be found out."""
+
+    level: Level
+    kubelet: FileIdentity | None
+    wake_at: float
+
+    def holds(self, level: Level, kubelet: FileIdentity | None, now: float) -> bool:
+        """Whether another step could see nothing else. The wire thread replaces a level only when it differs."""
+        return level is self.level and kubelet == self.kubelet and now < self.wake_at
+
+
 class Registrar:
     """One device-plugins directory. All its mutable state is here: the states, the public names, and the probe's schedule."""
 
@@ -88,6 +100,8 @@ class Registrar:
         self._obstructed_since = 0.0
         self._event_at = 0.0
         self._probe_at = 0.0
+        self._mend_at = 0.0
+        self._settled: dict[str, _Settled] = {}
 
     async def run(self) -> None:
         """Returns when the directory at the path is another one than before; everything must then be bound again.
@@ -132,6 +146,7 @@ class Registrar:
 
     def _event(self) -> None:
         self._event_at = self._probe_at = time.monotonic()
+        self._mend_at = 0.0
         self._wake.set()
 
     def _look(self) -> None:
@@ -146,22 +161,29 @@ class Registrar:
 
     def _reconcile(self, now: float) -> float:
         """Bring every resource one step further; returns when to look again at the latest."""
-        levels = {resource: self._here(resource, level) for resource, level in self._wire.levels().items()}
+        levels = self._wire.levels()
         for resource in self._bindings.keys() - levels.keys():
             self._forget(resource)
-        for resource, level in levels.items():
-            self._bind(resource, level, now)
-        if not self.active:
-            return now + BACKSTOP
-        if self.view.obstacle:
+        if self.active and self.view.obstacle:
             waiting = not levels or any(not level.streams for level in levels.values())
             self._tell_kubelet(self.view.obstacle if waiting else "")
         probe = cache(partial(self._probe, now))  # one answer serves all resources of this pass
         wake_at = min((self._advance(resource, level, now, probe) for resource, level in levels.items()), default=math.inf)
-        self._mend_links(levels)
+        if self.active and now >= self._mend_at:
+            self._mend_links(levels)
+            self._mend_at = now + BACKSTOP
         return min(now + BACKSTOP, wake_at)
 
     def _advance(self, resource: str, level: Level, now: float, probe: Callable[[], bool | None]) -> float:
+        """One resource: bind and step it, unless nothing that counts has changed since the last time."""
+        settled = self._settled.pop(resource, None)
+        if settled is not None and settled.holds(level, self.view.kubelet, now):
+            self._settled[resource] = settled
+            return settled.wake_at
+        seen, level = level, self._here(resource, level)
+        self._bind(resource, level, now)
+        if not self.active:
+            return math.inf
         self._tell_list(resource, level)
         result = self._step(resource, level, now, None)
         if result.act is Act.PROBE:
@@ -171,7 +193,10 @@ class Registrar:
             if not accepting:
                 return min(self._probe_at, result.wake_at or math.inf)
         self._act(resource, result)
-        return result.wake_at or math.inf
+        wake_at = result.wake_at or math.inf
+        if level.bound:
+            self._settled[resource] = _Settled(seen, self.view.kubelet, wake_at)
+        return wake_at
 
     def _step(self, resource: str, level: Level, now: float, accepting: bool | None) -> Step:
         state = self.states.get(resource) or begin(level, now)
@@ -244,7 +269,7 @@ class Registrar:
             self._observe(ResourceBound(resource, str(path)))
 
     def _forget(self, resource: str) -> None:
-        for known in (self._bindings, self.states, self._refused_lists):
+        for known in (self._bindings, self.states, self._refused_lists, self._settled):
             known.pop(resource, None)
         if name := self._names.pop(resource, None):
             self._own.unlink(name)

@@ -106,9 +106,13 @@ class Servicer:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    def note(self, **facts: Any) -> None:
-        self.level = msgspec.structs.replace(self.level, **facts)
-        self._changed()
+    def note(self, *, quietly: bool = False, **facts: Any) -> None:
+        """Replace the level where it differs. ``quietly``: nobody waits for this."""
+        level = msgspec.structs.replace(self.level, **facts)
+        if level != self.level:
+            self.level = level
+            if not quietly:
+                self._changed()
 
     def end_streams(self) -> None:
         """End every open ``ListAndWatch``; the kubelet then forgets this registration."""

@@ -208,7 +208,7 @@ class Wire:
             servicer.note(attempt=Attempt(generation, Outcome.SKIPPED, time.monotonic()))
             return
         options = servicer.options()
-        servicer.note(attempt=Attempt(generation), registered_pre_start=options.pre_start_required)
+        servicer.note(quietly=True, attempt=Attempt(generation), registered_pre_start=options.pre_start_required)
         if bind_at is not None and (problem := await self._bind_public(resource, service, bind_at)):
             outcome, detail = Outcome.REFUSED, problem
         else:
