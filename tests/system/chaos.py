@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import ERAS, EventKind, Fault, KubeletSimulator
-from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install
+from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install, quietly
 
 OTHER = "example.com/other"
 PATIENCE = 30.0
@@ -360,7 +360,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
         sys.path[:0] = [folder, str(DISTRIBUTION)]
-        print(report(run(args.examples)))
+        with quietly():
+            ran = run(args.examples)
+        print(report(ran))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Self
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
-from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install
+from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install, quietly
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 RESOURCES = (RESOURCE, "example.com/second", "example.com/third")
@@ -168,6 +168,7 @@ def main() -> None:
             root = folder / name
             root.mkdir()
             with (
+                quietly(),
                 KubeletSimulator(root / "k", args.era, sources_delay=0.0) as kubelet,
                 Relay.open(kubelet, Puppet(root), root, args.seed) as relay,
             ):

@@ -1,13 +1,16 @@
 """What the system tests hold in their hands: a plugin that obeys, a supervisor that may be killed, and what must be true."""
 
+import io
 import json
 import os
 import signal
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -205,6 +208,18 @@ def wait_for(condition: Callable[[], bool], timeout: float = 10.0, what: str = "
         time.sleep(0.01)
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Hold back the logs of the block's processes, which are long; they are shown when it fails."""
+    held = io.StringIO()
+    try:
+        with redirect_stderr(held):
+            yield
+    except BaseException:
+        sys.stderr.write(held.getvalue())
+        raise
+
+
 def ours(directory: Path) -> list[str]:
     """The public sockets of supervisors in this directory."""
     return sorted(path.name for path in directory.glob("dps-*.sock"))
@@ -247,6 +262,18 @@ def double_registrations(events: list[Event]) -> list[Event]:
     return doubles
 
 
+def after_death(events: list[Event]) -> list[Event]:
+    """What a kubelet did with plugins after its end: then the simulator proves nothing."""
+    ended: set[int] = set()
+    deeds = []
+    for event in events:
+        if event.kind is EventKind.KUBELET_ENDED:
+            ended.add(event.life)
+        elif event.kind in {EventKind.CONNECTED, EventKind.STREAM_OPENED, EventKind.LIST_RECEIVED} and event.life in ended:
+            deeds.append(event)
+    return deeds
+
+
 def endpoints(kubelet: KubeletSimulator) -> frozenset[str]:
     """All sockets that were ever registered."""
     return frozenset(event["endpoint"] for event in kubelet.log(EventKind.REGISTER_RECEIVED))
@@ -261,6 +288,7 @@ def assert_sound(kubelet: KubeletSimulator, foreign: frozenset[str] = frozenset(
     events = [event for event in kubelet.events.since() if event.fields.get("endpoint") not in foreign]
     doubles = double_registrations(events)
     assert not doubles, "\n".join(map(str, ["registered twice:", *doubles, "in:", *events]))
+    assert not after_death(events), "a kubelet lived on after its end"
     assert not kubelet.warnings(), kubelet.warnings()
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.system.chaos import FAULTS, report, run
 from tests.system.rig import Puppet
 
-EXAMPLES = 2
+EXAMPLES = 4
 """Each has every kind of fault once, in an order of its own; ``make chaos`` does more."""
 
 
