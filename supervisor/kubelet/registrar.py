@@ -109,6 +109,7 @@ class Registrar:
         Raises ``NodeError`` when the directory was removed under a mount: only a new mount can help.
         """
         bound_in = look_at(self._directory).identity
+        woken = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_directory)
             while True:
@@ -125,9 +126,11 @@ class Registrar:
                 began = time.monotonic()
                 wake_at = self._reconcile(began)
                 ended = time.monotonic()
-                with trio.move_on_after(max(0.0, wake_at - ended)):
-                    await trio.sleep(ended - began)  # all resources wake us at once: leave half of the time to the wire thread
+                with trio.move_on_after(max(0.0, wake_at - ended)) as waiting:
+                    if woken:  # all resources wake us at once: leave half of the time to the wire thread
+                        await trio.sleep(ended - began)
                     await self._wake.wait()
+                woken = not waiting.cancelled_caught
             nursery.cancel_scope.cancel()
 
     async def _watch_directory(self) -> None:
