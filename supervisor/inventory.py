@@ -5,11 +5,22 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 import msgspec
 
-from supervisor.model import ContainerEdits, Device, Health
+from supervisor.model import (
+    AbsolutePath,
+    AnnotationName,
+    CdiName,
+    ContainerEdits,
+    Device,
+    DeviceId,
+    EnvName,
+    EnvValue,
+    Health,
+    Permissions,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +33,13 @@ MAX_DEVICES = 100_000
 """Devices of one resource. The kubelet's message limit comes first (about 70 000 short ids)."""
 
 _CHUNK = 256
+
+_WORDS = {
+    meta.pattern: meta.description
+    for annotated in (AbsolutePath, AnnotationName, CdiName, DeviceId, EnvName, EnvValue, Permissions)
+    for meta in get_args(annotated)[1:]
+}
+"""What each pattern of the model asks for."""
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -197,7 +215,17 @@ def _plain(value: object, decoder: "msgspec.msgpack.Decoder[T]") -> T:
     try:
         return decoder.decode(msgspec.msgpack.encode(value))
     except (msgspec.ValidationError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(_in_words(str(error))) from error
+
+
+def _in_words(error: str) -> str:
+    """What msgspec said, for people: the field first, and no regular expressions."""
+    what, _, path = error.partition(" - at ")
+    for pattern, words in _WORDS.items():
+        if f"regex {pattern!r}" in what:
+            what = f"Expected {words}"
+    field = path.replace("`", "").replace("key in", "a key of").replace("$.", "")
+    return f"{field}: {what}" if field else what
 
 
 def _label(value: object) -> str:

@@ -11,22 +11,31 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\0]*\Z", max_length=4095)]
+AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\0]*\Z", max_length=4095, description="an absolute path")]
 """A path that starts with ``/``; at most PATH_MAX - 1 bytes."""
 
-Permissions = Annotated[str, Meta(pattern=r"\A(?!.*(.).*\1)[rwm]{1,3}\Z")]
+Permissions = Annotated[
+    str, Meta(pattern=r"\A(?!.*(.).*\1)[rwm]{1,3}\Z", description="one or more of the letters rwm, each once")
+]
 """Device cgroup access, a non-empty subset of ``rwm`` (read, write, mknod)."""
 
-DeviceId = Annotated[str, Meta(pattern=r"\A[!-~]{1,63}\Z")]
+DeviceId = Annotated[str, Meta(pattern=r"\A[!-~]{1,63}\Z", description="1 to 63 printable ASCII characters without spaces")]
 """1 to 63 printable ASCII characters without spaces, stable over reboots, unique across all resources of the node."""
 
-EnvName = Annotated[str, Meta(pattern=r"\A[-._A-Za-z][-._A-Za-z0-9]{0,254}\Z")]
-EnvValue = Annotated[str, Meta(pattern=r"\A[^\0]*\Z", max_length=32768)]
-AnnotationName = Annotated[str, Meta(pattern=r"\A[-./_A-Za-z0-9]{1,317}\Z")]
+EnvName = Annotated[
+    str, Meta(pattern=r"\A[-._A-Za-z][-._A-Za-z0-9]{0,254}\Z", description="the name of an environment variable")
+]
+EnvValue = Annotated[str, Meta(pattern=r"\A[^\0]*\Z", max_length=32768, description="a text without NUL")]
+AnnotationName = Annotated[
+    str, Meta(pattern=r"\A[-./_A-Za-z0-9]{1,317}\Z", description="the name of an annotation, like vendor.example/name")
+]
 
 CdiName = Annotated[
     str,
-    Meta(pattern=r"\A[A-Za-z][-._A-Za-z0-9]*[A-Za-z0-9]/[A-Za-z][-_A-Za-z0-9]*[A-Za-z0-9]=[A-Za-z0-9][-._:A-Za-z0-9]*\Z"),
+    Meta(
+        pattern=r"\A[A-Za-z][-._A-Za-z0-9]*[A-Za-z0-9]/[A-Za-z][-_A-Za-z0-9]*[A-Za-z0-9]=[A-Za-z0-9][-._:A-Za-z0-9]*\Z",
+        description="a CDI device name, like vendor.example/class=name",
+    ),
 ]
 """``vendor/class=name``. Vendor and class have at least two characters: containerd panics on shorter ones."""
 

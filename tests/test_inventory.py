@@ -250,3 +250,20 @@ def test_nothing_that_a_plugin_returns_gets_through_or_raises(answer: Mapping[st
         assert all(type(node) is int and 0 <= node <= 63 for node in device.topology.numa_nodes)
         assert all(type(node) is DeviceNode for node in device.edits.device_nodes)
     assert check_look(answer, look.inventories).inventories == look.inventories
+
+
+def test_what_breaks_a_rule_is_told_in_words() -> None:
+    """The field, and what it should be: no regular expression reaches an operator."""
+    node = DeviceNode("dev", permissions="rr")
+    found = [
+        Device("bad id"),
+        Device("node", edits=ContainerEdits(device_nodes=(node,))),
+        Device("env", edits=ContainerEdits(envs={"1": ""})),
+        Device("numa", topology=Topology((-1,))),
+    ]
+    assert [each.reason for each in check_look({"a.b/c": found}).quarantined] == [
+        "id: Expected 1 to 63 printable ASCII characters without spaces",
+        "edits.device_nodes[0].host_path: Expected an absolute path",
+        "a key of edits.envs: Expected the name of an environment variable",
+        "topology.numa_nodes[0]: Expected `int` >= 0",
+    ]

@@ -173,7 +173,7 @@ def test_garbage_is_quarantined_piece_by_piece(isolate: Isolate) -> None:
         "example.com/other": ["fine"],
     }
     reasons = {(each.resource, each.device): each.reason for each in found.quarantined}
-    assert "regex" in reasons[RESOURCE, "bad id"]
+    assert reasons[RESOURCE, "bad id"] == "id: Expected 1 to 63 printable ASCII characters without spaces"
     assert "not Device" in reasons[RESOURCE, "a string"]
     assert reasons["example.com/number", ""] == "its devices are int, not a list of Device"
     assert "vendor domain" in reasons["nodomain", ""]
