@@ -120,7 +120,8 @@ test-wheels: wheels ## run the tests against the built wheels, in an environment
 	@$(PYTHON) -m venv build/wheels/venv
 	@build/wheels/venv/bin/$(PIP) install --require-hashes $(LOCKS:%=-r %)
 	@build/wheels/venv/bin/$(PIP) install --no-deps --no-index dist/*.whl
-	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cp -r tests pyproject.toml "$$work" && venv=$$PWD/build/wheels/venv && \
+	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cp -r tests pyproject.toml "$$work" && \
+	cp --parents plugins/README.md plugins/*/README.md "$$work" && venv=$$PWD/build/wheels/venv && \
 	cd "$$work" && "$$venv/bin/python" $(PYTEST) -m "not slow and not checkout" --ignore tests/e2e $(PYTEST_ARGS) tests
 
 clean: ## remove all that the other targets made
