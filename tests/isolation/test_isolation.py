@@ -544,7 +544,7 @@ def test_looks_and_deaths_leave_nothing_behind(isolate: Isolate) -> None:
     """After many new starts there are as many descriptors and threads as after one."""
     made = isolate()
     counts = []
-    for _ in range(4):
+    for _ in range(8):
         look(made.plain)
         look(made.full)
         made.full.pre_start("nothing wrong", [Device("a")])
@@ -552,5 +552,7 @@ def test_looks_and_deaths_leave_nothing_behind(isolate: Isolate) -> None:
         pid = made.package.pid
         made.package.running().kill("for this test")
         assert gone(pid)
-    assert len(set(counts)) == 1
+    # What the test before left to be tidied up may go while this one runs; what leaks comes with every start.
+    assert len(set(counts[4:])) == 1
+    assert counts[-1] <= counts[0]
     assert Inventory.of(RESOURCE, made.plain.discover()[RESOURCE]).devices
