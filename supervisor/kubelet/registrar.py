@@ -322,8 +322,3 @@ class Registrar:
         elif not obstacle and self._told_obstacle:
             self._observe(KubeletFound())
             self._told_obstacle = ""
-
-    @property
-    def connected(self) -> bool:
-        """Whether any resource has a stream."""
-        return any(state.phase in _CONNECTED for state in self.states.values())

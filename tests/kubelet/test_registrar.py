@@ -152,7 +152,7 @@ async def test_a_kubelet_that_appears_is_registered_at(directory: Path) -> None:
             await node.connected(2)
             await node.until(lambda: kubelet.lists == {WIDGET: ["a", "b"], GADGET: ["c"]})
             assert node.public() == sorted(request.endpoint for request in kubelet.requests)
-            assert node.registrar.connected
+            assert {state.phase for state in node.registrar.states.values()} == {Phase.CONNECTED}
             assert node.count(KubeletAwaited) == 0
 
 
