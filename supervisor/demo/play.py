@@ -78,8 +78,9 @@ def _go_on(scene: Scene) -> int:
         (str(scene.owner.log), "the log"),
         (str(scene.kubelet.paths.device_plugins), "the kubelet's directory"),
     )
-    scene.stage.end("It goes on running. Ctrl-C ends it, and removes everything.", things)
     try:
+        # Said in here: who reads it may press Ctrl-C before the table is complete.
+        scene.stage.end("It goes on running. Ctrl-C ends it, and removes everything.", things)
         scene.owner.wait()
     except Interrupted:
         return 0

@@ -134,6 +134,15 @@ def test_keep_goes_on_until_interrupted() -> None:
         assert demo.left_behind() == []
 
 
+def test_keep_may_be_interrupted_as_soon_as_it_says_so() -> None:
+    """Ctrl-C in the midst of what it says about going on is the good end, too."""
+    with Showing("--keep") as demo:
+        demo.until("Ctrl-C ends it")
+        demo.signal(signal.SIGINT)
+        assert demo.end() == (0, ""), demo.output
+        assert demo.left_behind() == []
+
+
 def test_keep_fails_when_the_supervisor_ends() -> None:
     """A supervisor that is gone is not kept running: exit code 1."""
     with Showing("--keep") as demo:
