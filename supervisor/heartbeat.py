@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-PERIOD = 4.0
+PERIOD = 5.0
 """Seconds between two beats, and between two observations."""
 FATAL = 30.0
 """Seconds after which a thread that has not turned ends the process; a container restart is the cure."""

@@ -172,7 +172,6 @@ class Supervisor:
             watch = watch.observe(self._wire.beat, now)
             if watch.wedged or not self._wire.alive:
                 raise Wedged(f"the wire thread does not turn: {self._wire.failure or 'it hangs'}")
-            self._wire.ping()
             await trio.sleep(PERIOD)
 
     def _liveness(self) -> Liveness:

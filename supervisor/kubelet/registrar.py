@@ -41,8 +41,13 @@ from supervisor.kubelet.wire import Wire
 from supervisor.levels import Level
 from supervisor.wakeup import WakeUp
 
-BACKSTOP = 2.0
-"""Seconds between looks at the directory when no event asks for one: a mount point or an overflow gives none."""
+LOOK_SOON, LOOK_RARELY = 0.1, 5.0
+"""Seconds between looks at the directory that no event asks for, ever slower after one: a removal's last step, a mount point and
+an overflow give none."""
+LOOK_OBSTRUCTED = 1.0
+"""Seconds between them at most while there is no kubelet or no directory: who waits may look more often."""
+REBIND = 2.0
+"""Seconds until a server that could not be bound is tried again."""
 CONFIRM = 0.1
 """Seconds after which a directory that was removed by path, and no mount, is no longer there at all."""
 PATIENCE = 1.0
@@ -108,6 +113,7 @@ class Registrar:
 
         Raises ``NodeError`` when the directory was removed under a mount: only a new mount can help.
         """
+        self._event_at = time.monotonic()
         bound_in = look_at(self._directory).identity
         woken = False
         async with trio.open_nursery() as nursery:
@@ -174,8 +180,9 @@ class Registrar:
         wake_at = min((self._advance(resource, level, now, probe) for resource, level in levels.items()), default=math.inf)
         if self.active and now >= self._mend_at:
             self._mend_links(levels)
-            self._mend_at = now + BACKSTOP
-        return min(now + BACKSTOP, wake_at)
+            self._mend_at = now + LOOK_RARELY
+        rarely = LOOK_OBSTRUCTED if self.view.obstacle else LOOK_RARELY
+        return min(now + max(LOOK_SOON, min(rarely, now - self._event_at)), wake_at)
 
     def _advance(self, resource: str, level: Level, now: float, probe: Callable[[], bool | None]) -> float:
         """One resource: bind and step it, unless nothing that counts has changed since the last time."""
@@ -262,9 +269,9 @@ class Registrar:
             self._forget(resource)
             binding = None
         path = self._own.private_path(resource)
-        if binding is None or (level.bind_problem and now >= binding.asked_at + BACKSTOP):
+        if binding is None or (level.bind_problem and now >= binding.asked_at + REBIND):
             if level.bind_problem:
-                self._observe(RegistrationFailed(resource, level.bind_problem, BACKSTOP))
+                self._observe(RegistrationFailed(resource, level.bind_problem, REBIND))
             self._bindings[resource] = _Binding(level.life, now)
             self._wire.bind(resource, path)
         elif level.bound and not binding.told:

@@ -78,19 +78,16 @@ class Wire:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def ping(self) -> None:
-        """Ask the loop to show that it turns: it then sets ``beat``."""
-        self._order(self._pong)
-
-    def _pong(self) -> None:
-        self.beat = time.monotonic()
-
     def watch(self, beat: Callable[[], float]) -> None:
-        """End the process when the supervising thread, whose ``beat`` this is, stops turning: nobody else could notice."""
+        """From now on keep our own ``beat``, and watch the supervising thread's, whose ``beat`` this is.
+
+        End the process when it stops turning: nobody else could notice.
+        """
         self._order(self._watch, beat, Watch())
 
     def _watch(self, beat: Callable[[], float], watch: Watch) -> None:
-        watch = watch.observe(beat(), time.monotonic())
+        self.beat = time.monotonic()
+        watch = watch.observe(beat(), self.beat)
         if watch.wedged:
             faulthandler.dump_traceback(all_threads=True)
             os.write(2, b"the supervising thread has not turned for too long; ending the process\n")

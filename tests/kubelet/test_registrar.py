@@ -135,7 +135,7 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no timed look at the directory come to the help of an event that was missed."""
-    monkeypatch.setattr(module, "BACKSTOP", NEVER)
+    monkeypatch.setattr(module, "LOOK_SOON", NEVER)
 
 
 # --- registering ------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ async def test_a_resource_that_is_closed_and_opened_in_one_step_is_registered_an
 
 async def test_a_bind_that_fails_is_told_and_tried_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has removed our own directory; when it is back, all is well."""
-    monkeypatch.setattr(module, "BACKSTOP", 0.05)
+    monkeypatch.setattr(module, "REBIND", 0.05)
     own = ProcessDirectory.create(directory)
     own.path.rename(directory / "away")
     with kubelet_in(directory):
@@ -378,9 +378,8 @@ async def test_a_directory_that_was_replaced_ends_the_run(directory: Path) -> No
         assert node.failure is None
 
 
-async def test_a_directory_that_vanishes_ends_the_run(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_directory_that_vanishes_ends_the_run(directory: Path) -> None:
     """Absence is no error. No event tells of it while our own sockets keep the inode alive, but the next look does."""
-    monkeypatch.setattr(module, "BACKSTOP", 0.05)
     inner = directory / "d"
     inner.mkdir()
     async with running(ProcessDirectory.create(inner)) as node:
@@ -392,11 +391,8 @@ async def test_a_directory_that_vanishes_ends_the_run(directory: Path, monkeypat
         assert node.failure is None
 
 
-async def test_a_directory_that_is_gone_before_it_is_watched_is_waited_for(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_directory_that_is_gone_before_it_is_watched_is_waited_for(directory: Path) -> None:
     """There is nothing to watch, and the next look sees the new one."""
-    monkeypatch.setattr(module, "BACKSTOP", 0.05)
     inner = directory / "d"
     inner.mkdir()
     own = ProcessDirectory.create(inner)
@@ -409,11 +405,8 @@ async def test_a_directory_that_is_gone_before_it_is_watched_is_waited_for(
         assert node.failure is None
 
 
-async def test_a_directory_that_was_removed_under_a_mount_is_for_the_operator(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_directory_that_was_removed_under_a_mount_is_for_the_operator(directory: Path) -> None:
     """Seen through a descriptor as through a bind mount: only a new mount can help, and the text says so."""
-    monkeypatch.setattr(module, "BACKSTOP", 0.05)
     inner = directory / "d"
     inner.mkdir()
     descriptor = os.open(inner, os.O_RDONLY)
