@@ -82,20 +82,25 @@ def _restart(kubelet: KubeletSimulator, ours: Supervisor) -> None:
 
 
 def idle(lab: Lab, rounds: int) -> Iterator[Row]:
-    """CPU and wake-ups while nothing happens, slow looks included."""
+    """CPU and wake-ups while nothing happens, slow looks included, beside one bare plugin."""
     seconds = min(IDLE, 24.0 * rounds)
     with contextlib.ExitStack() as running:
-        pairs = []
+        bounds, programs = [], []
         for resources, bound in ((FEW, 0.05), (ALL, 0.06)):
             kubelet = running.enter_context(lab.kubelet())
             ours = running.enter_context(lab.supervisor(kubelet, resources))
             ours.lists()
-            pairs.append((resources, bound, ours))
+            bounds.append((resources, bound))
+            programs.append(ours.pid)
+        bare = running.enter_context(lab.reference(running.enter_context(lab.kubelet())))
+        programs.append(bare.pid)
         time.sleep(SETTLED)
-        before = [ours.usage() for _, _, ours in pairs]
+        before = [procfs.usage(pid) for pid in programs]
         time.sleep(seconds)
-        after = [ours.usage() for _, _, ours in pairs]
-    for (resources, bound, _), first, last in zip(pairs, before, after, strict=True):
+        after = [procfs.usage(pid) for pid in programs]
+    cpu = [(last.cpu - first.cpu) / seconds * 100 for first, last in zip(before, after, strict=True)]
+    wakeups = [(last.wakeups - first.wakeups) / seconds for first, last in zip(before, after, strict=True)]
+    for number, (resources, bound) in enumerate(bounds):
         name = f"idle {seconds:g} s, {resources} resources"
-        yield Row(f"{name}, CPU", "%", [(last.cpu - first.cpu) / seconds * 100], at_most=bound)
-        yield Row(f"{name}, wake-ups", "/s", [(last.wakeups - first.wakeups) / seconds], at_most=15)
+        yield Row(f"{name}, CPU", "%", [cpu[number]], cpu[-1:], at_most=bound)
+        yield Row(f"{name}, wake-ups", "/s", [wakeups[number]], wakeups[-1:], at_most=15)
