@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from supervisor.hookspecs import Allocator, PreferredAllocator, PreStarter
 from supervisor.slots import Slots
 
 
@@ -16,3 +17,13 @@ class PluginCalls:
     preferred_allocation_timeout: float = 0.5
     late_allocations: set[object] = field(default_factory=set)
     """Calls of ``allocate`` that ran out of time and still run. While there is one, the plugin's others fail at once."""
+    allocator: Allocator | None = field(init=False)
+    preferred_allocator: PreferredAllocator | None = field(init=False)
+    pre_starter: PreStarter | None = field(init=False)
+    """What the plugin can do. Asked once: it takes longer than all else in an answer, and looks into the plugin's object."""
+
+    def __post_init__(self) -> None:
+        plugin = self.plugin
+        object.__setattr__(self, "allocator", plugin if isinstance(plugin, Allocator) else None)
+        object.__setattr__(self, "preferred_allocator", plugin if isinstance(plugin, PreferredAllocator) else None)
+        object.__setattr__(self, "pre_starter", plugin if isinstance(plugin, PreStarter) else None)

@@ -80,6 +80,17 @@ class _Settled(Struct, frozen=True):
         return level is self.level and kubelet == self.kubelet and now < self.wake_at
 
 
+class _Pass:
+    """One pass over all resources. What it finds out is found out at most once, and only when a resource asks."""
+
+    def __init__(self, now: float, accepting: Callable[[float], bool | None], rivals: Callable[[], bool]) -> None:
+        self.now = now
+        self.accepting = cache(partial(accepting, now))
+        """Whether the kubelet accepts; ``None`` when it is too early to ask again."""
+        self.rivals = cache(rivals)
+        """Whether sockets of other plugins are in the directory."""
+
+
 class Registrar:
     """One device-plugins directory. All its mutable state is here: the states, the public names, and the probe's schedule."""
 
@@ -176,16 +187,17 @@ class Registrar:
         if self.active and self.view.obstacle:
             waiting = not levels or any(not level.streams for level in levels.values())
             self._tell_kubelet(self.view.obstacle if waiting else "")
-        probe = cache(partial(self._probe, now))  # one answer serves all resources of this pass
-        wake_at = min((self._advance(resource, level, now, probe) for resource, level in levels.items()), default=math.inf)
+        this = _Pass(now, self._probe, self._has_rivals)
+        wake_at = min((self._advance(resource, level, this) for resource, level in levels.items()), default=math.inf)
         if self.active and now >= self._mend_at:
             self._mend_links(levels)
             self._mend_at = now + LOOK_RARELY
         rarely = LOOK_OBSTRUCTED if self.view.obstacle else LOOK_RARELY
         return min(now + max(LOOK_SOON, min(rarely, now - self._event_at)), wake_at)
 
-    def _advance(self, resource: str, level: Level, now: float, probe: Callable[[], bool | None]) -> float:
+    def _advance(self, resource: str, level: Level, this: _Pass) -> float:
         """One resource: bind and step it, unless nothing that counts has changed since the last time."""
+        now = this.now
         settled = self._settled.pop(resource, None)
         if settled is not None and settled.holds(level, self.view.kubelet, now):
             self._settled[resource] = settled
@@ -195,11 +207,11 @@ class Registrar:
         if not self.active:
             return math.inf
         self._tell_list(resource, level)
-        result = self._step(resource, level, now, None)
+        result = self._step(resource, level, this, None)
         if result.act is Act.PROBE:
-            accepting = probe()
+            accepting = this.accepting()
             if accepting is not None:
-                result = self._step(resource, level, now, accepting)
+                result = self._step(resource, level, this, accepting)
             if not accepting:
                 return min(self._probe_at, result.wake_at or math.inf)
         self._act(resource, result)
@@ -208,7 +220,8 @@ class Registrar:
             self._settled[resource] = _Settled(seen, self.view.kubelet, wake_at)
         return wake_at
 
-    def _step(self, resource: str, level: Level, now: float, accepting: bool | None) -> Step:
+    def _step(self, resource: str, level: Level, this: _Pass, accepting: bool | None) -> Step:
+        now = this.now
         state = self.states.get(resource) or begin(level, now)
         lost = not level.streams and (state.phase in _CONNECTED or level.opened > state.opened)
         seen = Seen(
@@ -216,7 +229,7 @@ class Registrar:
             level=level,
             kubelet=self.view.kubelet,
             accepting=accepting,
-            rivals=lost and self._has_rivals(),
+            rivals=lost and this.rivals(),
             jitter=random.random(),  # noqa: S311  # spreads a back-off; no secret
         )
         result = step(state, seen)
@@ -231,7 +244,6 @@ class Registrar:
             return False
 
     def _probe(self, now: float) -> bool | None:
-        """Whether the kubelet accepts; ``None`` when it is too early to ask again."""
         if now < self._probe_at:
             return None
         accepting = accepts(self._kubelet_path)

@@ -14,7 +14,7 @@ from supervisor.allocation import healthy, merge, preferred, select
 from supervisor.calls import PluginCalls
 from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
 from supervisor.feed import Feed
-from supervisor.hookspecs import Allocator, PreferredAllocator, PreStarter
+from supervisor.hookspecs import Allocator, PreferredAllocator
 from supervisor.inventory import Inventory, checked_edits
 from supervisor.kubelet.encoding import ListEncoder, container_response
 from supervisor.kubelet.plugin_calls import call_plugin
@@ -140,7 +140,7 @@ class Servicer:
         inventory = self._inventory
         return pb.DevicePluginOptions(
             pre_start_required=inventory is not None and inventory.pre_start_required,
-            get_preferred_allocation_available=isinstance(self.calls.plugin, PreferredAllocator),
+            get_preferred_allocation_available=self.calls.preferred_allocator is not None,
         )
 
     async def get_options(self, _: pb.Empty, __: Context) -> pb.DevicePluginOptions:
@@ -172,8 +172,8 @@ class Servicer:
         devices = healthy(inventory, device_ids)
         edits = merge(device.edits for device in devices)
         self._allocated_now(devices)
-        plugin = self.calls.plugin
-        if isinstance(plugin, Allocator):
+        plugin = self.calls.allocator
+        if plugin is not None:
             edits = await self._plugin_allocate(plugin, inventory.resource, devices, edits)
             self._allocated_now(devices)  # again: the plugin may have taken seconds
         return edits
@@ -208,8 +208,8 @@ class Servicer:
         inventory = self._inventory
         if inventory is None:
             return []
-        plugin = self.calls.plugin
-        if isinstance(plugin, PreferredAllocator):
+        plugin = self.calls.preferred_allocator
+        if plugin is not None:
             timeout = self.calls.preferred_allocation_timeout
             arguments = (plugin, inventory.resource, available, must_include, size)
             try:
@@ -224,8 +224,8 @@ class Servicer:
         try:
             inventory = self._current()
             devices = select(inventory, request.devices_ids)
-            plugin = self.calls.plugin
-            if isinstance(plugin, PreStarter) and inventory.pre_start_required:
+            plugin = self.calls.pre_starter
+            if plugin is not None and inventory.pre_start_required:
                 arguments = (inventory.resource, devices)
                 await self._call(plugin.pre_start, arguments, self.calls.pre_start_timeout, self._late_others)
         except (AllocationRefused, PluginFailed, TimeoutError) as error:

@@ -114,6 +114,7 @@ class ProcessDirectory:
         self.path = path
         self._lock = lock
         self._public: set[str] = set()
+        self._claimed: set[str] = set()
         self._private: dict[str, Path] = {}
 
     @classmethod
@@ -169,6 +170,7 @@ class ProcessDirectory:
         with contextlib.suppress(OSError):  # on a full disk a socket may outlive us; it refuses everybody
             (self.path / name).touch()
         self._public.add(name)
+        self._claimed.add(name)
         return name
 
     def relink(self, resource: str, name: str) -> None:
@@ -178,9 +180,12 @@ class ProcessDirectory:
 
     def unlink(self, name: str) -> None:
         self._public.discard(name)
-        for path in (self.directory / name, self.path / name):
+        with contextlib.suppress(OSError):
+            (self.directory / name).unlink()
+        if name in self._claimed:
+            self._claimed.remove(name)
             with contextlib.suppress(OSError):
-                path.unlink()
+                (self.path / name).unlink()
 
     def remove(self) -> None:
         """Remove this directory, its sockets and every public link to them, and let the lock go."""

@@ -6,6 +6,7 @@ again and again about one subject is held back, and the last of it is shown when
 
 import enum
 import logging
+import math
 import os
 import select
 import threading
@@ -88,6 +89,8 @@ class Log:
         self._lock = threading.RLock()
         self._busy = False
         self._windows: OrderedDict[tuple[str, ...], _Window] = OrderedDict()
+        self._due = math.inf
+        """When the first of the windows is over."""
         self._dropped = 0
 
     def __call__(self, event: Event) -> None:
@@ -136,6 +139,7 @@ class Log:
             window = self._windows.get(line.subject)
             if window is None:
                 window = self._windows[line.subject] = _Window(now)
+                self._due = min(self._due, now + window.length)
                 if len(self._windows) > MOST_SUBJECTS:
                     self._show_held(self._windows.popitem(last=False)[1])
             if line.key == window.key or window.shown >= BURST:
@@ -148,6 +152,8 @@ class Log:
             self._emit(line)
 
     def _flush(self, now: float) -> None:
+        if now < self._due:
+            return
         over = [subject for subject, window in self._windows.items() if now - window.opened >= window.length]
         for subject in over:
             window = self._windows[subject]
@@ -156,6 +162,7 @@ class Log:
                 continue
             self._show_held(window)
             window.opened, window.shown, window.length = now, 0, min(2 * window.length, LONGEST_WINDOW)
+        self._due = min((window.opened + window.length for window in self._windows.values()), default=math.inf)
 
     def _show_held(self, window: _Window) -> None:
         line, held = window.last, window.held

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from supervisor.kubelet.simulator import KubeletSimulator
 from tests.bed.program import Program
 from tests.bench.figures import Row, percentile
-from tests.bench.lab import PATIENCE, Lab, first_id, socket_of
+from tests.bench.lab import PATIENCE, REFERENCE, Lab, first_id, socket_of
 
-REFERENCE = "bench.example/reference"
 CALLS = 300
 TURNS = 10
 """Times in a round that either side is called so often: short turns, so that both have the same share of any disturbance."""
@@ -63,7 +62,7 @@ def allocate(lab: Lab, rounds: int) -> Iterator[Row]:
     with (
         lab.kubelet() as kubelet,
         lab.supervisor(kubelet) as ours,
-        lab.reference(kubelet, REFERENCE),
+        lab.reference(kubelet),
         lab.program("-m", "tests.bench.caller") as caller,
     ):
         ours.lists()
@@ -78,7 +77,7 @@ def asleep(lab: Lab, rounds: int) -> Iterator[Row]:
     with (
         lab.kubelet() as kubelet,
         lab.supervisor(kubelet, pulse={"sleep": SLEEP}) as ours,
-        lab.reference(kubelet, REFERENCE),
+        lab.reference(kubelet),
         lab.program("-m", "tests.bench.caller") as caller,
     ):
         ours.lists()

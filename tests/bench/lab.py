@@ -29,6 +29,8 @@ from tests.bench import procfs
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = ROOT / "supervisor/kubelet/protos"
+REFERENCE = "bench.example/reference"
+"""The resource of the bare plugin."""
 REPLICAS = 8
 """Devices of each resource where nothing else is said."""
 PATIENCE = 60.0
@@ -81,13 +83,19 @@ class Lab:
         """Start a Python program of the bench."""
         return Program([sys.executable, *arguments], self.env, ROOT)
 
-    def reference(
-        self, kubelet: KubeletSimulator, resource: str = "bench.example/reference", devices: int = REPLICAS
-    ) -> Program:
+    def reference(self, kubelet: KubeletSimulator, resource: str = REFERENCE, devices: int = REPLICAS) -> Program:
         """Start the bare plugin and wait for its list at the kubelet."""
+        return self._reference(kubelet, [resource], resource, str(devices))
+
+    def references(self, kubelet: KubeletSimulator, count: int) -> Program:
+        """Start one bare plugin with the resources `REFERENCE0` and so on, and wait for their lists at the kubelet."""
+        return self._reference(kubelet, reference_names(count), REFERENCE, str(REPLICAS), str(count))
+
+    def _reference(self, kubelet: KubeletSimulator, names: Sequence[str], *arguments: str) -> Program:
         folder = str(kubelet.paths.device_plugins)
-        program = self.program(str(ROOT / "tests/bench/reference.py"), str(MESSAGES), folder, resource, str(devices))
-        kubelet.wait_registered(resource, PATIENCE)
+        program = self.program(str(ROOT / "tests/bench/reference.py"), str(MESSAGES), folder, *arguments)
+        for name in names:
+            kubelet.wait_registered(name, PATIENCE)
         return program
 
     def supervisor(self, kubelet: KubeletSimulator, resources: int = 3, pulse: Mapping[str, Any] | None = None) -> Supervisor:
@@ -101,6 +109,15 @@ class Lab:
             for number, name in enumerate(names)
         ]
         return Supervisor(self, kubelet, names, {"generic": {"resources": rules}, "bench-pulse": pulse or {"enabled": False}})
+
+
+def reference_names(count: int) -> list[str]:
+    return [f"{REFERENCE}{number}" for number in range(count)]
+
+
+def last_list(kubelet: KubeletSimulator, resources: Sequence[str], since: int) -> int:
+    """Wait until a kubelet has had a list of each resource since a position of its events; when the last one came."""
+    return max(kubelet.wait_event(EventKind.LIST_RECEIVED, PATIENCE, since, resource=resource).at_ns for resource in resources)
 
 
 class Supervisor:
@@ -172,11 +189,7 @@ class Supervisor:
 
     def lists(self, since: int = 0, resources: Sequence[str] | None = None) -> int:
         """Wait until the kubelet has had a list of each resource since a position of its events; when the last one came."""
-        came = [
-            self.kubelet.wait_event(EventKind.LIST_RECEIVED, PATIENCE, since, resource=resource).at_ns
-            for resource in (resources or self.resources)
-        ]
-        return max(came)
+        return last_list(self.kubelet, resources or self.resources, since)
 
     def ready(self) -> None:
         """Wait until its probe says that it is ready: registered, or able to take over."""

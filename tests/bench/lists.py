@@ -17,11 +17,10 @@ from tests.bed.nsbed import Bed
 from tests.bed.program import Program
 from tests.bench import answers, pulse
 from tests.bench.figures import Row
-from tests.bench.lab import PATIENCE, Lab, Supervisor
+from tests.bench.lab import PATIENCE, REFERENCE, Lab, Supervisor
 from tests.machine import found
 
 PUBLISHED = "bench.example/published"
-REFERENCE = "bench.example/reference"
 HOT = "bench.example/hot"
 SIZES = ((8, 1.2), (5_000, 4.0), (50_000, 25.0))
 """Devices, and the target in milliseconds."""
@@ -84,7 +83,7 @@ def look(lab: Lab, rounds: int) -> Iterator[Row]:
     with (
         lab.kubelet() as kubelet,
         lab.supervisor(kubelet, pulse=section) as ours,
-        lab.reference(kubelet, REFERENCE),
+        lab.reference(kubelet),
         lab.program("-m", "tests.bench.caller") as caller,
     ):
         ours.lists(resources=[*ours.resources, pulse.RESOURCE])

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 import grpc
+import msgspec
 
 from supervisor.kubelet.simulator.errors import NotFoundError, PluginCallError, SimulatorError
 from supervisor.kubelet.simulator.events import Event
@@ -36,6 +37,8 @@ class Control:
         """Own ``channel``, a connected stream socket."""
         self._channel = channel
         self._writer: asyncio.StreamWriter | None = None
+        self._encoder = msgspec.json.Encoder()
+        self._unsent: list[bytes] = []
         self._loads: dict[int, AdmissionLoad | AllocateLoad] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -55,8 +58,15 @@ class Control:
         self._send(event.to_json())
 
     def _send(self, message: dict[str, Any]) -> None:
+        """Send a line, together with all others of this turn of the loop: every event tells itself when it was."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(self._encoder.encode(message))
+
+    def _flush(self) -> None:
         if self._writer is not None:
-            self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            self._writer.write(b"".join(line + b"\n" for line in self._unsent))
+        self._unsent.clear()
 
     async def _answer(self, operations: dict[str, Callable[..., Awaitable[Any]]], request: dict[str, Any]) -> None:
         number = request["id"]
