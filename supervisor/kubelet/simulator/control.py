@@ -38,7 +38,6 @@ class Control:
         self._channel = channel
         self._writer: asyncio.StreamWriter | None = None
         self._encoder = msgspec.json.Encoder()
-        self._unsent: list[bytes] = []
         self._loads: dict[int, AdmissionLoad | AllocateLoad] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -58,15 +57,9 @@ class Control:
         self._send(event.to_json())
 
     def _send(self, message: dict[str, Any]) -> None:
-        """Send a line, together with all others of this turn of the loop: every event tells itself when it was."""
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._unsent.append(self._encoder.encode(message))
-
-    def _flush(self) -> None:
+        """Send a line at once: the next thing that a kubelet does may be its sudden death."""
         if self._writer is not None:
-            self._writer.write(b"".join(line + b"\n" for line in self._unsent))
-        self._unsent.clear()
+            self._writer.write(self._encoder.encode(message) + b"\n")
 
     async def _answer(self, operations: dict[str, Callable[..., Awaitable[Any]]], request: dict[str, Any]) -> None:
         number = request["id"]
