@@ -42,6 +42,10 @@ _WORDS = {
 """What each pattern of the model asks for."""
 
 
+_PIECE = 1024
+"""Devices that are compared in one step: 0.2 ms of work."""
+
+
 class Quarantined(msgspec.Struct, frozen=True):
     """A device, or a whole resource (``device`` is empty), that cannot be offered as the plugin described it."""
 
@@ -71,7 +75,11 @@ class Inventory(msgspec.Struct, frozen=True, gc=False):
 
     def same_list(self, other: "Inventory | None") -> bool:
         """Whether the kubelet and a container would see no difference."""
-        return other is not None and self.devices == other.devices and self.pre_start_required == other.pre_start_required
+        if other is None or (self.pre_start_required, len(self.devices)) != (other.pre_start_required, len(other.devices)):
+            return False
+        # Piece by piece: one comparison of 50 000 devices is one step in C, and stops every thread for 10 ms.
+        pieces = (slice(start, start + _PIECE) for start in range(0, len(self.devices), _PIECE))
+        return all(self.devices[piece] == other.devices[piece] for piece in pieces)
 
 
 class Look(msgspec.Struct, frozen=True):

@@ -11,33 +11,52 @@ from supervisor.model import ContainerEdits, Device
 _CHUNK = 64
 """Devices that are encoded, and kept, as one piece: 0.1 ms of work."""
 _TURN = 0.00005
-"""Seconds after which the loop gets its turn. An Allocate that comes meanwhile takes several turns."""
+"""Seconds that a turn of ours lasts. An Allocate that comes meanwhile takes several turns of the loop."""
 
 
 class ListEncoder:
     """``ListAndWatchResponse`` bytes of a device list; what has not changed since the last list is not encoded again.
 
-    Serialized repeated fields may be concatenated, so the list is kept as encoded chunks. One encoder belongs to one loop.
+    Serialized repeated fields may be concatenated, so the list is kept as encoded chunks. One encoder belongs to one loop, and
+    lets its other tasks run every now and then.
     """
 
     def __init__(self) -> None:
         self._chunks: list[tuple[Sequence[Device], bytes]] = []
+        self._stale: list[tuple[Sequence[Device], bytes]] = []
 
     async def encode(self, devices: Sequence[Device]) -> bytes:
-        """The whole list. Lets other tasks of the loop run every now and then."""
+        """The whole list."""
         chunks: list[tuple[Sequence[Device], bytes]] = []
-        turn_ends = time.monotonic() + _TURN
+        turns = _Turns()
         for number, start in enumerate(range(0, len(devices), _CHUNK)):
             part = devices[start : start + _CHUNK]
             if number < len(self._chunks) and self._chunks[number][0] == part:
                 chunks.append(self._chunks[number])  # not the new slice: to let go of the old one touches all its devices
             else:
                 chunks.append((part, encode_devices(part)))
-            if time.monotonic() > turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = time.monotonic() + _TURN
-        self._chunks = chunks
+            await turns.give()
+        self._stale, self._chunks = self._chunks, chunks
         return b"".join(encoded for _, encoded in chunks)
+
+    async def let_go(self) -> None:
+        """Free the list before piece by piece, once nobody else has it: in one go, 50 000 devices stop every thread for 8 ms."""
+        turns = _Turns()
+        while self._stale:
+            self._stale.pop()
+            await turns.give()
+
+
+class _Turns:
+    """Gives the loop its turn when one of ours has lasted long enough."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + _TURN
+
+    async def give(self) -> None:
+        if time.monotonic() > self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + _TURN
 
 
 def encode_devices(devices: Sequence[Device]) -> bytes:

@@ -87,6 +87,7 @@ class Servicer:
                 self._refuse(inventory, len(payload))
             else:
                 self._accept(inventory, payload)
+            await self._encoder.let_go()
         self._encoding = False
 
     def _refuse(self, inventory: Inventory, size: int) -> None:
