@@ -7,6 +7,7 @@ One object of the supervising thread. A look comes in; who may offer what is set
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from supervisor.calls import PluginCalls
@@ -25,12 +26,14 @@ from supervisor.events import (
 from supervisor.feed import Feed
 from supervisor.inventory import Inventory, Look
 from supervisor.model import Device
+from supervisor.pieces import PIECE, pieces
 from supervisor.tombstones import Tombstones
 
 TOLD = 1_000
 """Devices of one publication that are told one by one."""
 
-_CHUNK = 512
+_EVENTS = 8
+"""Events that are told in one go: 0.2 ms of work."""
 
 
 class Outlet(Protocol):
@@ -144,12 +147,11 @@ class Offers:
         if listed is before or listed.same_list(before):
             return
         offer.feed.publish(listed)
-        healthy = sum(device.healthy for device in listed.devices)
+        healthy = sum(device.healthy for piece in pieces(listed.devices) for device in piece)
         self._observe(InventoryPublished(offer.plugin, listed.resource, healthy, len(listed.devices) - healthy))
-        for told, event in enumerate(_changes(offer.plugin, before, listed)):
-            if told >= TOLD:
-                break
-            self._observe(event)
+        for some in pieces(tuple(islice(_changes(offer.plugin, before, listed), TOLD)), _EVENTS):
+            for event in some:
+                self._observe(event)
 
     def _close(self, resource: str) -> None:
         offer = self._offers.pop(resource)
@@ -179,14 +181,10 @@ class Offers:
 
 
 def _changes(plugin: str, before: Inventory | None, now: Inventory) -> Iterator[DeviceChanged]:
-    """What is new, what changed its health and what left. Unchanged runs are skipped at C speed.
-
-    The rest are loops, in which other threads get their turn.
-    """
+    """What is new, what changed its health and what left. Unchanged runs are skipped at C speed."""
     old = before.devices if before is not None else ()
-    for start in range(0, len(now.devices), _CHUNK):
-        part = now.devices[start : start + _CHUNK]
-        if part != old[start : start + _CHUNK]:
+    for number, part in enumerate(pieces(now.devices)):
+        if part != old[number * PIECE : (number + 1) * PIECE]:
             for device in part:
                 known = before.get(device.id) if before is not None else None
                 if known is None or _shown(known) != _shown(device):
