@@ -32,7 +32,7 @@ class _Arrivals:
 
     waiting: set[str]
     made: dict[str, Made] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
     complete: trio.Event = field(default_factory=trio.Event)
     closed: bool = False
 
@@ -83,7 +83,7 @@ class Assembly:
             await arrivals.complete.wait()
         arrivals.closed = True
         if arrivals.problems:
-            raise ConfigError(tuple(arrivals.problems))
+            raise _mistakes(arrivals.problems, document)
         for name in sorted(arrivals.made):  # in the order of names: of two plugins with one name the first is kept
             self._run(self._units(name, arrivals.made[name], document.section(name).options))
         with trio.move_on_at(deadline):
@@ -101,7 +101,7 @@ class Assembly:
         try:
             made = await self._make(name, document, await self._value(name, document))
         except ConfigError as error:
-            arrivals.problems += error.problems
+            arrivals.problems[name] = error.problems
             if arrivals.closed:
                 self._reject(name, str(error))
         except (PluginRefused, PluginFailed) as error:
@@ -144,13 +144,13 @@ class Assembly:
     async def _values(self, document: Document, names: Iterable[str]) -> Mapping[str, Any]:
         """The decoded sections of these packages. One that cannot be loaded is told and left out: its old objects go on."""
         values: dict[str, Any] = {}
-        problems: list[str] = []
+        problems: dict[str, tuple[str, ...]] = {}
 
         async def decode(name: str) -> None:
             try:
                 values[name] = await self._value(name, document)
             except ConfigError as error:
-                problems.extend(error.problems)
+                problems[name] = error.problems
             except (PluginRefused, PluginFailed) as error:
                 self._reject(name, str(error))
 
@@ -158,7 +158,7 @@ class Assembly:
             for name in names:
                 nursery.start_soon(decode, name)
         if problems:
-            raise ConfigError(tuple(problems))
+            raise _mistakes(problems, document)
         return values
 
     async def _renew(self, name: str, document: Document, value: Any) -> None:
@@ -248,6 +248,12 @@ class Assembly:
                     "no installed package has this name; install it or remove the section", "plugins", name
                 )
                 self._observe(PluginRejected(name, "", reason))
+
+
+def _mistakes(problems: Mapping[str, tuple[str, ...]], document: Document) -> ConfigError:
+    """Those of all sections in the order of the file; a plugin that has no section there comes last."""
+    in_order = [*document.config.plugins, *sorted(problems.keys() - document.config.plugins.keys())]
+    return ConfigError(tuple(problem for name in in_order for problem in problems.get(name, ())))
 
 
 def _limits(options: PluginOptions) -> Limits:

@@ -7,7 +7,7 @@ which stay as they are until ``Document.decode_plugin`` gives them the type that
 import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -48,18 +48,6 @@ class Document:
         if problems:
             raise ConfigError(render(self.path, problems))
         return value
-
-    def decode_plugins(self, types: Mapping[str, type[Struct] | None]) -> dict[str, Any]:
-        """All enabled plugins' keys by plugin. Raises ``ConfigError`` with the problems of all sections together."""
-        values: dict[str, Any] = {}
-        problems: list[Problem] = []
-        for name, type_ in types.items():
-            if self.section(name).options.enabled:
-                values[name], found = self._decode(name, type_)
-                problems += found
-        if problems:
-            raise ConfigError(render(self.path, problems))
-        return values
 
     def problem(self, text: str, *keys: str | int) -> str:
         """One line about the value under ``keys``, in the form of all problems, or about the nearest thing there is."""

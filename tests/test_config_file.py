@@ -58,9 +58,9 @@ def _problems(text: str | bytes) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def _plugin_problems(text: str, types: Mapping[str, type[Struct] | None]) -> tuple[str, ...]:
+def _plugin_problems(text: str, name: str, type_: type[Struct] | None) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        parse((HEAD + text).encode()).decode_plugins(types)
+        parse((HEAD + text).encode()).decode_plugin(name, type_)
     return caught.value.problems
 
 
@@ -113,8 +113,8 @@ def test_sections_may_be_left_empty() -> None:
 
 def test_a_plugin_that_is_not_mentioned_gets_its_defaults() -> None:
     """With a type, its defaults; without one, nothing."""
-    document = defaults()
-    assert document.decode_plugins({"sample": Sample, "plain": None}) == {"sample": Sample(), "plain": None}
+    assert defaults().decode_plugin("sample", Sample) == Sample()
+    assert defaults().decode_plugin("plain", None) is None
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_all_sections_are_checked_although_one_is_wrong() -> None:
     ]
 
 
-def test_all_plugin_sections_are_checked_together() -> None:
-    """One plugin's mistakes do not hide another's; a disabled plugin is not checked."""
-    problems = _plugin_problems(
+def test_all_mistakes_of_a_section_are_told() -> None:
+    """In the order of the file, each with its line, column and key."""
+    text = (
         "plugins:\n"
         "  sample:\n"
         "    resources:\n"
@@ -205,21 +205,21 @@ def test_all_plugin_sections_are_checked_together() -> None:
         "    - {name: a, replicas: 0, replicsa: 1}\n"
         "    lookIntervall: 5\n"
         "  plain: {key: 1}\n"
-        "  off: {enabled: false, nonsense: 1}\n",
-        {"sample": Sample, "plain": None, "off": Sample, "absent": Sample},
     )
-    assert problems == (
+    assert _plugin_problems(text, "sample", Sample) == (
         'config.yaml:6:14: plugins.sample.resources[0].name: Expected str, got int: write "5" in quotes',
         "config.yaml:7:27: plugins.sample.resources[1].replicas: Expected int >= 1",
         "config.yaml:7:30: plugins.sample.resources[1].replicsa: unknown key; did you mean replicas?",
         "config.yaml:8:5: plugins.sample.lookIntervall: unknown key; did you mean lookInterval?",
+    )
+    assert _plugin_problems(text, "plain", None) == (
         "config.yaml:9:11: plugins.plain.key: unknown key: the plugin plain has no keys of its own",
     )
 
 
 def test_unknown_keys_are_mistakes_even_where_an_author_forgot_to_say_so() -> None:
     """A section is strict whatever its type says."""
-    assert _plugin_problems("plugins: {lenient: {oone: 1}}", {"lenient": Lenient}) == (
+    assert _plugin_problems("plugins: {lenient: {oone: 1}}", "lenient", Lenient) == (
         "config.yaml:3:21: plugins.lenient.oone: unknown key; did you mean one?",
     )
 

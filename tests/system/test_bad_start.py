@@ -1,5 +1,6 @@
 """A start that cannot succeed says in one sentence what to do, and its exit code says whose turn it is."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -70,12 +71,12 @@ def test_a_configuration_that_cannot_be_used(
     assert not (kubelet.paths.device_plugins / ".device-plugin-supervisor").exists()
 
 
-def test_a_section_that_its_plugin_refuses(start: Start, puppet: Puppet) -> None:
-    """The plugin's own keys are as strict as ours, and all mistakes are told at once."""
-    process = start({"puppet": puppet.section(colour="red"), "other": {"script": 7}})
+@pytest.mark.parametrize("names", [("puppet", "other"), ("other", "puppet")])
+def test_sections_that_their_plugins_refuse(start: Start, puppet: Puppet, names: tuple[str, str]) -> None:
+    """The plugins' own keys are as strict as ours, and all mistakes are told at once, in the order of the file."""
+    process = start({name: puppet.section(colour="red") for name in names})
     assert process.wait() == 2
-    assert "colour" in process.log
-    assert "script" in process.log
+    assert re.findall(r"plugins\.(\w+)\.colour: unknown key", process.log) == [*names]
 
 
 def test_a_file_that_is_not_there(start: Start, tmp_path: Path) -> None:
