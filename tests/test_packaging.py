@@ -17,10 +17,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = {"": "supervisor", "plugins/generic": "src/supervisor_generic"}
+SOURCES = {
+    "": "supervisor",
+    "plugins/generic": "src/supervisor_generic",
+    "plugins/nvidia_gpu": "src/supervisor_nvidia_gpu",
+}
 """For each distribution's folder the folder of its import package."""
 
-# What the wheel of either distribution holds beside its package.
+# What the wheel of any distribution holds beside its package.
 METADATA = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 CODE = {".py", ".pyi", ".proto", ".typed"}
 
@@ -44,7 +48,7 @@ class Built:
         return {str(file.relative_to(self.package.parent)) for file in files}
 
 
-@pytest.fixture(scope="module", params=SOURCES, ids=["supervisor", "generic"])
+@pytest.fixture(scope="module", params=SOURCES, ids=["supervisor", "generic", "nvidia_gpu"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Each distribution in turn, built from the checkout without a network."""
     return Built(request.param, tmp_path_factory.mktemp("built"))
@@ -79,18 +83,23 @@ def test_a_wheel_says_what_it_needs(built: Built) -> None:
         entry_points = wheel.read(metadata.replace("METADATA", "entry_points.txt")).decode()
     assert message["Requires-Python"] == ">=3.11"
     assert message["License-Expression"] == "Apache-2.0"
-    expected = {"supervisor": "device-plugin-supervisor = supervisor.cli:main"}
-    assert expected.get(built.package.name, "generic = supervisor_generic") in entry_points
+    expected = {
+        "supervisor": "device-plugin-supervisor = supervisor.cli:main",
+        "supervisor_generic": "generic = supervisor_generic",
+        "supervisor_nvidia_gpu": "nvidia-gpu = supervisor_nvidia_gpu",
+    }
+    assert expected[built.package.name] in entry_points
 
 
 @pytest.mark.checkout
 def test_the_distributions_move_together() -> None:
-    """All distributions carry one version and licence, and the plugin asks for a supervisor of that series."""
+    """All distributions carry one version and licence, and the plugins ask for a supervisor of that series."""
     assert len({(ROOT / folder / "LICENSE").read_text() for folder in SOURCES}) == 1
     projects = [tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in SOURCES]
     assert len({project["version"] for project in projects}) == 1
     major, minor, _ = projects[0]["version"].split(".")
-    assert f"device-plugin-supervisor>={major}.{minor},<{major}.{int(minor) + 1}" in projects[1]["dependencies"]
+    for project in projects[1:]:
+        assert f"device-plugin-supervisor>={major}.{minor},<{major}.{int(minor) + 1}" in project["dependencies"]
 
 
 @pytest.mark.checkout
@@ -116,14 +125,14 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic"])
+@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic", "supervisor_nvidia_gpu"])
 def test_the_tested_code_is_the_meant_one(package: str) -> None:
     """Beside a checkout the tests run against it; elsewhere, against what is installed."""
     (home,) = importlib.import_module(package).__path__
     assert Path(home).is_relative_to(ROOT if (ROOT / "supervisor").exists() else sysconfig.get_path("purelib"))
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic"])
+@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic", "supervisor_nvidia_gpu"])
 def test_the_package_is_marked_as_typed(package: str) -> None:
     """Type checkers of plugin authors read our annotations."""
     assert (importlib.resources.files(package) / "py.typed").is_file()
