@@ -21,6 +21,10 @@ class PluginFailed(SupervisorError):
     """Plugin code raised, ran out of its time or answered nonsense. The device's owner must look at the plugin."""
 
 
+class BorderFailed(PluginFailed):
+    """The process that was asked has ended, hangs, talks nonsense or was never there; or its code raised."""
+
+
 class AllocationRefused(SupervisorError):
     """An ``Allocate`` or ``PreStartContainer`` cannot be granted. The short text ends up in the pod's status."""
 

@@ -5,24 +5,19 @@ connections; ``LIFELINE`` is a pipe whose other end only the supervisor holds. T
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import resource
-import select
-import signal
 import socket
-import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
+from supervisor.border import framing
+from supervisor.border.child import failure, limit_memory, serve_connections, take_over_descriptors
+from supervisor.border.messages import Answer, Failure
 from supervisor.contract import describe
-from supervisor.errors import AllocationRefused, PluginRefused
 from supervisor.inventory import MAX_DEVICES
 from supervisor.isolation import frames
 from supervisor.plugins import load_objects
@@ -30,43 +25,14 @@ from supervisor.plugins import load_objects
 METHODS = ("watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain")
 """What a plugin may be able to do, each named as its method."""
 
-OUT_OF_MEMORY = 70
-"""Exit status after an allocation that the limit refused: a leak does not go away by itself, a new process has none."""
-
 
 def main() -> NoReturn:
     """Serve until the supervisor closes the connection or ends."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
-    _die_with_the_other_end(int(sys.argv[2]))
-    start = msgspec.msgpack.decode(frames.receive(control), type=frames.Start)
-    _limit_memory(start.memory)
+    control = take_over_descriptors()
+    start = msgspec.msgpack.decode(framing.receive(control), type=frames.Start)
+    limit_memory(start.memory)
     plugins = _load(start, control)
-    while True:
-        _, descriptors, _, _ = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if not descriptors:
-            os._exit(0)
-        connection = socket.socket(fileno=descriptors[0])
-        threading.Thread(target=_serve, args=(connection, plugins), daemon=True).start()
-
-
-def _die_with_the_other_end(lifeline: int) -> None:
-    """Have the kernel kill us when the supervisor ends, however: code that holds the interpreter lock cannot prevent it.
-
-    The parent-death signal would not do: it comes when the *thread* ends that started us.
-    """
-    os.set_inheritable(lifeline, False)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:
-        os._exit(0)  # it ended before
-
-
-def _limit_memory(most: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    with contextlib.suppress(OSError):  # where memory runs out all the same, the kernel is to take this process first
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    serve_connections(control, lambda connection: _serve(connection, plugins))
 
 
 def _load(start: frames.Start, control: socket.socket) -> Mapping[str, Any]:
@@ -77,44 +43,38 @@ def _load(start: frames.Start, control: socket.socket) -> Mapping[str, Any]:
             frames.PluginInfo(name, _subsystems(plugin), frozenset(each for each in METHODS if hasattr(plugin, each)))
             for name, plugin in plugins.items()
         )
-        frames.send(control, frames.Started(infos, tuple((each.plugin, each.reason) for each in made.refused)))
+        framing.send(control, frames.Started(infos, tuple((each.plugin, each.reason) for each in made.refused)))
     except BaseException as error:  # noqa: BLE001 - loading runs code of the package
-        frames.send(control, _failure(error))
+        framing.send(control, _failure(error))
         os._exit(1)
     return plugins
 
 
-def _failure(error: BaseException) -> frames.Failure:
-    if isinstance(error, MemoryError):
-        print("out of memory: more than the limit of this plugin's process", file=sys.stderr, flush=True)  # noqa: T201 - its last words
-        os._exit(OUT_OF_MEMORY)
-    if isinstance(error, AllocationRefused | PluginRefused):
-        return frames.Failure(str(error), refused=True)
-    return frames.Failure(describe(error))
+def _failure(error: BaseException) -> Failure:
+    return failure(error, describe)
 
 
 def _serve(connection: socket.socket, plugins: Mapping[str, Any]) -> None:
     last_look = b""
-    with connection, contextlib.suppress(EOFError, OSError):  # the supervisor closed it
-        while True:
-            request: frames.Request = msgspec.msgpack.decode(frames.receive(connection), type=frames.Request)
-            plugin = plugins[request.plugin]
-            if isinstance(request, frames.Watch):
-                _watch(connection, plugin)
-                return
-            reply = _reply(plugin, request)
-            if isinstance(request, frames.Discover) and isinstance(reply, frames.Answer):
-                digest = hashlib.blake2b(reply.value).digest()
-                reply, last_look = (frames.Unchanged() if digest == last_look else reply), digest
-            frames.send(connection, reply)
+    while True:
+        request: frames.Request = msgspec.msgpack.decode(framing.receive(connection), type=frames.Request)
+        plugin = plugins[request.plugin]
+        if isinstance(request, frames.Watch):
+            _watch(connection, plugin)
+            return
+        reply = _reply(plugin, request)
+        if isinstance(request, frames.Discover) and isinstance(reply, Answer):
+            digest = hashlib.blake2b(reply.value).digest()
+            reply, last_look = (frames.Unchanged() if digest == last_look else reply), digest
+        framing.send(connection, reply)
 
 
-def _reply(plugin: Any, request: frames.Request) -> frames.Answer | frames.Unchanged | frames.Failure:
+def _reply(plugin: Any, request: frames.Request) -> Answer | frames.Unchanged | Failure:
     try:
         answer = _encoded(_call(plugin, request))
-        if len(answer) > frames.MAX_ANSWER:
-            raise ValueError(f"the answer has {len(answer)} bytes; the limit is {frames.MAX_ANSWER}")
-        return frames.Answer(msgspec.Raw(answer))
+        if len(answer) > framing.MAX_ANSWER:
+            raise ValueError(f"the answer has {len(answer)} bytes; the limit is {framing.MAX_ANSWER}")
+        return Answer(msgspec.Raw(answer))
     except BaseException as error:  # noqa: BLE001 - plugin code may raise anything
         return _failure(error)
 

@@ -1,26 +1,14 @@
-"""What a supervisor and an isolated plugin package say to each other: msgpack messages, each after its length.
+"""What a supervisor and an isolated plugin package say to each other, beside the answers and failures of every border.
 
-A connection carries one request at a time, so that neither side needs a reader thread. What comes from a plugin is believed in
-nothing: lengths are bounded, and devices and edits are checked again by whoever uses them.
+What comes from a plugin is believed in nothing: devices and edits are checked again by whoever uses them.
 """
 
-import socket
-import struct
-import time
 from typing import Any
 
 import msgspec
 
 from supervisor.host import Host
 from supervisor.model import ContainerEdits, Device
-
-MAX_FRAME = 64 << 20
-"""Bytes of one message. The kubelet's own limit of 4 MiB for a list is reached long before."""
-
-MAX_ANSWER = MAX_FRAME - 1024
-"""Bytes of what plugin code returned, inside a message."""
-
-_LENGTH = struct.Struct("!I")
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -45,19 +33,6 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
     plugins: tuple[PluginInfo, ...]
     refused: tuple[tuple[str, str], ...] = ()
-
-
-class Failure(msgspec.Struct, frozen=True, tag=True):
-    """Plugin code raised. ``refused``: it did so on purpose (``AllocationRefused``, ``PluginRefused``)."""
-
-    text: str
-    refused: bool = False
-
-
-class Answer(msgspec.Struct, frozen=True, tag=True):
-    """Plugin code returned this, whatever it is."""
-
-    value: msgspec.Raw
 
 
 class Unchanged(msgspec.Struct, frozen=True, tag=True):
@@ -116,41 +91,3 @@ class Seen(msgspec.Struct, frozen=True):
     """By resource name; a string is the error that the question raised."""
     notices: tuple[str, ...] | str
     """A string is the error that the question raised."""
-
-
-def send(connection: socket.socket, message: msgspec.Struct, deadline: float | None = None) -> None:
-    """Send a message; ``deadline`` is a time of ``time.monotonic()``. Raises ``TimeoutError``, other ``OSError``, and what
-    msgspec raises for a value that no message can hold.
-    """
-    payload = msgspec.msgpack.encode(message)
-    if len(payload) > MAX_FRAME:
-        raise ValueError(f"a message of {len(payload)} bytes; the limit is {MAX_FRAME}")
-    _set_timeout(connection, deadline)
-    connection.sendall(_LENGTH.pack(len(payload)) + payload)
-
-
-def receive(connection: socket.socket, deadline: float | None = None) -> bytearray:
-    """The next message. Raises ``TimeoutError``, other ``OSError``, ``EOFError``, and ``ValueError`` for one that is too long."""
-    (length,) = _LENGTH.unpack(_receive_exactly(connection, _LENGTH.size, deadline))
-    if length > MAX_FRAME:
-        raise ValueError(f"a message of {length} bytes; the limit is {MAX_FRAME}")
-    return _receive_exactly(connection, length, deadline)
-
-
-def _receive_exactly(connection: socket.socket, length: int, deadline: float | None) -> bytearray:
-    message = bytearray(length)
-    view = memoryview(message)
-    while view:
-        _set_timeout(connection, deadline)
-        got = connection.recv_into(view)
-        if got == 0:
-            raise EOFError
-        view = view[got:]
-    return message
-
-
-def _set_timeout(connection: socket.socket, deadline: float | None) -> None:
-    left = None if deadline is None else deadline - time.monotonic()
-    if left is not None and left <= 0:
-        raise TimeoutError
-    connection.settimeout(left)

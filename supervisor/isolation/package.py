@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from supervisor.border import framing
+from supervisor.border.messages import Answer
 from supervisor.errors import PluginFailed
 from supervisor.hookspecs import DevicePlugin, LookAgain
 from supervisor.host import Host
@@ -134,7 +136,7 @@ class _Proxy:
         process = self._package.running_for_look(deadline)
         self._check(process)
         reply = process.ask(frames.Discover(self.name), deadline, lane=self.name)
-        if isinstance(reply, frames.Answer):
+        if isinstance(reply, Answer):
             with process.blamed("discover()"):
                 self._seen = answers.seen(reply.value, self._seen.resources)
             self.udev_subsystems = self._seen.subsystems
@@ -150,7 +152,7 @@ class _Proxy:
         process = self._package.running()
         reply = process.ask(request, time.monotonic() + PUNCTUAL * seconds, lane)
         with process.blamed(f"{request.__struct_config__.tag}()"):
-            return read(reply.value if isinstance(reply, frames.Answer) else msgspec.Raw())  # only a look can be unchanged
+            return read(reply.value if isinstance(reply, Answer) else msgspec.Raw())  # only a look can be unchanged
 
 
 class _Watches(_Proxy):
@@ -159,7 +161,7 @@ class _Watches(_Proxy):
         process = self._package.running()
         with process.connect() as connection:
             with process.blamed("watch()"):
-                frames.send(connection, frames.Watch(self.name), time.monotonic() + 1.0)
+                framing.send(connection, frames.Watch(self.name), time.monotonic() + 1.0)
             connection.settimeout(0)
             ended = b""
             while len(ended) < 4096 and (some := await _received(connection)):

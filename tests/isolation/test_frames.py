@@ -1,9 +1,5 @@
-"""Frames and answers: messages of any size arrive whole, and whatever bytes come instead of them, the error is an expected one."""
+"""Answers: whatever a process says is kept for the check, and what is no message is an expected error."""
 
-import socket
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,61 +9,6 @@ from hypothesis import strategies as st
 
 from supervisor import ContainerEdits, Device
 from supervisor.isolation import answers, frames
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of a connection."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours, theirs
-
-
-def send_all(connection: socket.socket, texts: list[str]) -> None:
-    """One message for each text."""
-    for text in texts:
-        frames.send(connection, frames.Explain("p", text))
-
-
-@given(st.lists(st.text(max_size=200_000), max_size=5))
-def test_messages_arrive_whole_and_in_order(texts: list[str]) -> None:
-    """Also those that are larger than the buffers of the socket."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        sender = threading.Thread(target=lambda: send_all(ours, texts))
-        sender.start()
-        got = [msgspec.msgpack.decode(frames.receive(theirs), type=frames.Request) for _ in texts]
-        sender.join()
-    assert got == [frames.Explain("p", text) for text in texts]
-
-
-def test_waiting_has_an_end(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Neither a reader nor a writer waits past its deadline, nor begins after it."""
-    with pytest.raises(TimeoutError):
-        frames.receive(pair[0], time.monotonic() + 0.01)
-    with pytest.raises(TimeoutError):
-        frames.send(pair[0], frames.Explain("p", "x" * (8 << 20)), time.monotonic() + 0.01)
-    with pytest.raises(TimeoutError):
-        frames.send(pair[1], frames.Watch("p"), time.monotonic() - 1)
-
-
-@pytest.mark.parametrize("part", [b"", b"\0\0", b"\0\0\0\5abc"])
-def test_an_end_in_the_middle_is_an_end(pair: tuple[socket.socket, socket.socket], part: bytes) -> None:
-    """Half a message is none."""
-    pair[0].sendall(part)
-    pair[0].close()
-    with pytest.raises(EOFError):
-        frames.receive(pair[1])
-
-
-def test_a_length_is_believed_only_up_to_the_limit(pair: tuple[socket.socket, socket.socket]) -> None:
-    """A broken sender must not make the receiver reserve gigabytes."""
-    pair[0].sendall(b"\xff\xff\xff\xff")
-    with pytest.raises(ValueError, match="the limit is"):
-        frames.receive(pair[1])
-    with pytest.raises(ValueError, match="the limit is"):
-        frames.send(pair[0], frames.Failure("x" * (frames.MAX_FRAME + 1)))
-
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary(),
