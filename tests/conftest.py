@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.machine import TOOLS, need
 
-pytest_plugins = ["tests.bed.fixtures"]
+pytest_plugins = ["tests.bed.fixtures", "tests.plugins.nvidia_gpu.fakenvml.fixtures"]
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("suite", deadline=None)

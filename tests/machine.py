@@ -6,8 +6,11 @@ A test names its needs with `@pytest.mark.requires("strace", ...)`, a fixture wi
 
 import ctypes.util
 import functools
+import importlib.util
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +47,14 @@ def _exists(*paths: str) -> Callable[[], bool]:
     return lambda: any(Path(path).exists() for path in paths)
 
 
+@functools.cache
+def c_compiler() -> tuple[str, ...]:
+    """The command that compiles C: the machine's, else the one that PyPI has as ``ziglang``; empty where there is none."""
+    if shutil.which("cc"):
+        return ("cc",)
+    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else ()
+
+
 TOOLS = {
     "root": Tool(lambda: os.geteuid() == 0, hint="run the tests as root"),
     "namespaces": Tool(
@@ -57,6 +68,7 @@ TOOLS = {
         "needs user namespaces (sysctl user.max_user_namespaces)",
     ),
     "strace": Tool(_runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"),
+    "cc": Tool(lambda: bool(c_compiler()), ("gcc", "libc6-dev"), "or pip install ziglang"),
     "libudev": Tool(lambda: ctypes.util.find_library("udev") is not None, ("libudev1",)),
     "fuse": Tool(_exists("/dev/fuse"), hint="needs /dev/fuse (modprobe fuse)"),
     "loop": Tool(
