@@ -96,13 +96,16 @@ class Report(Struct, frozen=True):
     """``nvmlGpuTopologyLevel_t`` of two positions: 0 one board, 10 one switch, 20 several, 30 host bridge, 40 node, 50 system."""
     waiting_for: str = ""
     """Why there are no GPUs, for people: no driver, a library that does not fit it. Empty otherwise."""
+    notices: tuple[str, ...] = ()
+    """What else people should know, in sentences: why this comes from ``procfs``, though NVML could tell more."""
 
 
 class GpuEvent(Struct, frozen=True):
     """Something happened: an XID, or a sign that a look is due."""
 
     kind: str
-    """``xid``, ``recovery-action``, ``mig-changed``, ``unavailable``, ``lost`` (the wait itself failed for one or for all)."""
+    """``xid``, ``recovery-action``, ``mig-changed``, ``unavailable``, ``lost`` (the wait itself failed for one or for all), ``changed``
+    (GPUs came or went, or NVML can be asked at last)."""
     uuid: str = ""
     """The GPU; empty: any of them."""
     at: float = 0.0
