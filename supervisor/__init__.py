@@ -6,6 +6,7 @@ The map, in the order in which data flows::
 
     what a plugin is    hookspecs (the contract)   contract (checked)   model (devices and container edits)   host/ (sysfs, udev)
     plugins come in     plugins (entry points -> objects)   isolation/ (the same, in a child)   assembly -> units (one plugin in life)
+    hardware is touched border/ (a program in a child or the helper container, killed and replaced)
     it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory (what was said, checked)
     what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
     the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
@@ -18,22 +19,33 @@ The map, in the order in which data flows::
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
 """
 
-from supervisor.errors import AllocationRefused
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from supervisor.errors import AllocationRefused, BorderFailed
 from supervisor.hookspecs import (
     CONTRACT_VERSION,
     Allocator,
     DevicePlugin,
     Explainer,
     LookAgain,
+    Memory,
+    MetricsSource,
     Noticer,
     PreferredAllocator,
     PreStarter,
+    Successor,
     Watcher,
     hookimpl,
 )
 from supervisor.host import Host, HostDevice, HostNode, HostView, UsbFacts, glob_pattern, natural_order
 from supervisor.inventory import resource_name_problem
-from supervisor.model import ContainerEdits, Device, DeviceNode, Health, Mount, Topology
+from supervisor.model import ContainerEdits, Device, DeviceNode, Health, MetricFamily, Mount, Sample, Topology
+
+if TYPE_CHECKING:
+    from supervisor.border.border import Border, BorderLimits
+    from supervisor.border.child import Outlet, Program, StreamClosed, serve_program
+    from supervisor.border.stream import BorderStream
 
 __version__ = "0.1.0"
 
@@ -41,6 +53,10 @@ __all__ = [
     "CONTRACT_VERSION",
     "AllocationRefused",
     "Allocator",
+    "Border",
+    "BorderFailed",
+    "BorderLimits",
+    "BorderStream",
     "ContainerEdits",
     "Device",
     "DeviceNode",
@@ -52,10 +68,18 @@ __all__ = [
     "HostNode",
     "HostView",
     "LookAgain",
+    "Memory",
+    "MetricFamily",
+    "MetricsSource",
     "Mount",
     "Noticer",
+    "Outlet",
     "PreStarter",
     "PreferredAllocator",
+    "Program",
+    "Sample",
+    "StreamClosed",
+    "Successor",
     "Topology",
     "UsbFacts",
     "Watcher",
@@ -63,4 +87,22 @@ __all__ = [
     "hookimpl",
     "natural_order",
     "resource_name_problem",
+    "serve_program",
 ]
+
+_LATE = {
+    "Border": "border.border",
+    "BorderLimits": "border.border",
+    "BorderStream": "border.stream",
+    "Outlet": "border.child",
+    "Program": "border.child",
+    "StreamClosed": "border.child",
+    "serve_program": "border.child",
+}
+"""Imported when they are asked for: a program is small, and most plugins have none."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from supervisor.hookspecs import Allocator, Explainer, Noticer, PreferredAllocator, PreStarter, Watcher
+from supervisor.hookspecs import (
+    Allocator,
+    Explainer,
+    MetricsSource,
+    Noticer,
+    PreferredAllocator,
+    PreStarter,
+    Successor,
+    Watcher,
+)
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBSYSTEM = re.compile(r"[^\s/\0]+")
@@ -27,11 +36,17 @@ class Method(msgspec.Struct, frozen=True):
 
     arguments: tuple[str, ...]
     awaited: bool = False
+    generated: bool = False
+    """It may be a generator."""
 
 
 def _methods(protocol: type) -> Mapping[str, Method]:
     return {
-        name: Method(tuple(inspect.signature(function).parameters)[1:], awaited=protocol is Watcher)
+        name: Method(
+            tuple(inspect.signature(function).parameters)[1:],
+            awaited=protocol is Watcher,
+            generated=protocol is MetricsSource,
+        )
         for name, function in vars(protocol).items()
         if inspect.isfunction(function) and not name.startswith("_")
     }
@@ -44,6 +59,8 @@ CAPABILITIES: Mapping[str, Mapping[str, Method]] = {
     "pre_start": _methods(PreStarter),
     "notices": _methods(Noticer),
     "explain": _methods(Explainer),
+    "take_over": _methods(Successor),
+    "collect_metrics": _methods(MetricsSource),
 }
 """Each optional capability, by name, with the methods that make it up."""
 
@@ -119,20 +136,20 @@ def _method_problems(plugin: object, name: str, method: Method) -> Iterator[str]
         yield f"{name} is missing: write {wanted}"
     elif not callable(found):
         yield f"{name} is {type(found).__name__}, not a method: write {wanted}"
-    elif problem := _kind_problem(found, awaited=method.awaited):
+    elif problem := _kind_problem(found, method):
         yield f"{name} {problem}: write {wanted}"
     elif not _takes(found, len(method.arguments)):
         yield f"{name}{inspect.signature(found)} cannot be called with {len(method.arguments)} arguments: write {wanted}"
 
 
-def _kind_problem(function: object, *, awaited: bool) -> str:
+def _kind_problem(function: object, method: Method) -> str:
     if inspect.isasyncgenfunction(function):
         return "is an async generator"
     if inspect.iscoroutinefunction(function):
-        return "" if awaited else "is async, but runs in a worker thread where nothing awaits it"
-    if inspect.isgeneratorfunction(function):
+        return "" if method.awaited else "is async, but runs in a worker thread where nothing awaits it"
+    if inspect.isgeneratorfunction(function) and not method.generated:
         return "is a generator, but its answer must be complete"
-    return "is not async" if awaited else ""
+    return "is not async" if method.awaited else ""
 
 
 def _takes(function: Callable[..., object], arguments: int) -> bool:

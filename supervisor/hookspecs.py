@@ -11,7 +11,7 @@ import msgspec
 import pluggy
 
 from supervisor.host import Host
-from supervisor.model import ContainerEdits, Device
+from supervisor.model import ContainerEdits, Device, MetricFamily
 
 PROJECT = "device_plugin_supervisor"
 ENTRY_POINT_GROUP = "device_plugin_supervisor.plugins"
@@ -26,16 +26,37 @@ LookAgain = Callable[[], None]
 """Ask for a look, from any thread, as often as you like: a burst of calls is one look."""
 
 
+class Memory(Protocol):
+    """What one package remembers over restarts of the supervisor, until the node boots. May be used from any thread."""
+
+    def recall(self) -> Mapping[str, Any]:
+        """What the newest owner of the node kept since it booted; empty when there is nothing that can be read.
+
+        A value of its own for each caller. While this process stands by, it is what the owner has kept so far.
+        """
+
+    def keep(self, value: Mapping[str, Any]) -> None:
+        """Remember ``value``, and nothing else. Plain values that JSON can hold, at most 1 MiB of them.
+
+        Returns at once; it is written soon, and only while this process owns the node. What is kept before, or before every
+        ``take_over`` of the package has come back, waits until then. Of several values the newest counts. What cannot be
+        written is told to the operator and tried again. Raises ``TypeError`` or ``ValueError`` for what is no JSON.
+        """
+
+
 @hookspec
 def config_type() -> type[msgspec.Struct]:  # type: ignore[empty-body]  # a specification has no body
     """The frozen ``msgspec.Struct`` of this package's section of the configuration file. Optional: without it, no keys."""
 
 
 @hookspec
-def device_plugins(config: Any, host: Host) -> "Iterable[DevicePlugin]":  # type: ignore[empty-body]  # as above
+def device_plugins(  # type: ignore[empty-body]  # as above
+    config: Any, host: Host, memory: Memory
+) -> "Iterable[DevicePlugin]":
     """The device plugins of this package, made for ``config``: the decoded section, or ``None`` without a ``config_type``.
 
-    ``host`` says where the host's directories are seen; an implementation may leave out arguments that it does not need.
+    ``host`` says where the host's directories are seen, ``memory`` outlives this process. An implementation may leave out
+    arguments that it does not need.
     Called at start and again whenever the section changes. It must not touch hardware: that is what ``discover`` is for.
     """
 
@@ -125,4 +146,29 @@ class Explainer(Protocol):
         """For a device id, a path of a device node or a kernel name: which rule took or refused it and why, in sentences.
 
         Empty when it knows nothing of it. Called in the looking thread, never during ``discover``.
+        """
+
+
+@runtime_checkable
+class Successor(Protocol):
+    """A plugin with something on the node that only one process may write, or that goes on where another process ended."""
+
+    def take_over(self) -> None:
+        """This process owns the node from now on: recall what the one before kept, write the files that belong to the node.
+
+        Before that, and in a process that stands by for the owner, write nothing on the node. Called in the looking thread,
+        never during ``discover``, and followed by a look; before the first one where this process owns the node by then. New
+        objects for a changed section are called too, and all again should the node's directory be replaced. Raising, or
+        coming back late, counts as a failed look, and the next look begins with another try.
+        """
+
+
+@runtime_checkable
+class MetricsSource(Protocol):
+    """A plugin with metrics of its own."""
+
+    def collect_metrics(self) -> Iterable[MetricFamily]:
+        """What was measured at the last look, all of it each time. Called in the looking thread right after ``discover``.
+
+        A scrape shows the answer and runs no code of the plugin. What is wrong with it is left out and told as a notice.
         """

@@ -18,6 +18,8 @@ from supervisor.model import (
     EnvName,
     EnvValue,
     Health,
+    MetricFamily,
+    MetricName,
     Permissions,
 )
 from supervisor.pieces import pieces
@@ -36,7 +38,7 @@ _CHUNK = 256
 
 _WORDS = {
     meta.pattern: meta.description
-    for annotated in (AbsolutePath, AnnotationName, CdiName, DeviceId, EnvName, EnvValue, Permissions)
+    for annotated in (AbsolutePath, AnnotationName, CdiName, DeviceId, EnvName, EnvValue, MetricName, Permissions)
     for meta in get_args(annotated)[1:]
 }
 """What each pattern of the model asks for."""
@@ -85,6 +87,8 @@ class Look(msgspec.Struct, frozen=True):
     """What the plugin waits for or cannot see, in its own words."""
     subsystems: frozenset[str] = frozenset()
     """Kernel subsystems whose events are to start a look."""
+    families: tuple[MetricFamily, ...] = ()
+    """What the plugin measured."""
 
 
 _EDITS_CHECK = msgspec.msgpack.Decoder(ContainerEdits)
@@ -172,7 +176,7 @@ def _checked(chunk: Sequence[Any], known: Inventory | None) -> Iterable[tuple[An
     unseen = [device for device in chunk if not _is_known(device, known)]
     if all(type(device) is Device and type(device.health) is Health for device in unseen):
         with contextlib.suppress(ValueError):
-            if _plain(unseen, _CHUNK_CHECK) == tuple(unseen):
+            if plain(unseen, _CHUNK_CHECK) == tuple(unseen):
                 return [(device, None) for device in chunk]
     return [_checked_device(device) for device in chunk]
 
@@ -185,7 +189,7 @@ def _checked_device(device: Any) -> tuple[Any, str | None]:
     if type(device) is not Device:
         return device, f"it is {type(device).__name__}, not Device"
     try:
-        return _plain(device, _DEVICE_CHECK), None
+        return plain(device, _DEVICE_CHECK), None
     except ValueError as error:
         return device, str(error)
 
@@ -194,7 +198,7 @@ def checked_edits(edits: object) -> ContainerEdits:
     """An answer of a plugin's ``allocate``. Raises ``ValueError`` with what is wrong with it."""
     if type(edits) is not ContainerEdits:
         raise ValueError(f"it is {type(edits).__name__}, not ContainerEdits")
-    return _plain(edits, _EDITS_CHECK)
+    return plain(edits, _EDITS_CHECK)
 
 
 def edits_problem(edits: object) -> str | None:
@@ -206,7 +210,7 @@ def edits_problem(edits: object) -> str | None:
     return None
 
 
-def _plain(value: object, decoder: "msgspec.msgpack.Decoder[T]") -> T:
+def plain(value: object, decoder: "msgspec.msgpack.Decoder[T]") -> T:
     """The value in the model's own types: a plugin may have put there what is only spelt alike, such as ``"Healthy"``.
 
     Raises ``ValueError`` where it breaks a constraint.

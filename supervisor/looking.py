@@ -1,16 +1,21 @@
-"""One look at one plugin's hardware, in a worker thread, with a deadline; never two at once."""
+"""One look at one plugin's hardware, or its taking over, in a worker thread, with a deadline; never two at once."""
 
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 import trio
 
 from supervisor.contract import describe
 from supervisor.errors import PluginFailed
-from supervisor.hookspecs import DevicePlugin, Explainer, Noticer, PreStarter
+from supervisor.families import check_families
+from supervisor.hookspecs import DevicePlugin, Explainer, MetricsSource, Noticer, PreStarter, Successor
 from supervisor.inventory import Inventory, Look, check_look
+from supervisor.model import MetricFamily
+
+T = TypeVar("T")
 
 
 class LookLate(PluginFailed):
@@ -26,6 +31,7 @@ class Looker:
         self._returned = returned
         self._slot = trio.CapacityLimiter(1)
         self._began = 0.0
+        self._what = ""
 
     @property
     def stuck(self) -> bool:
@@ -34,14 +40,27 @@ class Looker:
 
     async def look(self, trusted: Mapping[str, Inventory]) -> Look:
         """Raises ``PluginFailed`` when the plugin raises or answers nonsense, ``LookLate`` when it is late, or still is."""
+        return await self._call("discover()", lambda: look_once(self._plugin, trusted))
+
+    async def take_over(self, plugin: Successor) -> None:
+        """Tell the plugin that this process owns the node. Raises as ``look`` does."""
+        await self._call("take_over()", lambda: take_over_once(plugin))
+
+    async def idle(self) -> None:
+        """Wait until nothing of the plugin's runs here, but no longer than for a look."""
+        with trio.move_on_after(self._timeout):
+            async with self._slot:
+                pass
+
+    async def _call(self, what: str, function: Callable[[], T]) -> T:
         if self.stuck:
-            raise LookLate(f"discover() has not come back for {time.monotonic() - self._began:.0f} s")
-        self._began = time.monotonic()
+            raise LookLate(f"{self._what} has not come back for {time.monotonic() - self._began:.0f} s")
+        self._began, self._what = time.monotonic(), what
         token = trio.lowlevel.current_trio_token()
 
-        def work() -> Look:
+        def work() -> T:
             try:
-                return look_once(self._plugin, trusted)
+                return function()
             finally:
                 with contextlib.suppress(trio.RunFinishedError):
                     token.run_sync_soon(self._came_back)
@@ -50,8 +69,8 @@ class Looker:
             try:
                 return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._slot)
             except RuntimeError as error:  # none of the plugin's errors comes out as one
-                raise PluginFailed(f"no thread can be started for a look: {error}") from error
-        raise LookLate(f"discover() has not come back for {self._timeout:.0f} s")
+                raise PluginFailed(f"no thread can be started for {what}: {error}") from error
+        raise LookLate(f"{what} has not come back for {self._timeout:.0f} s")
 
     def _came_back(self) -> None:
         if time.monotonic() - self._began >= self._timeout:
@@ -71,8 +90,18 @@ def look_once(plugin: DevicePlugin, trusted: Mapping[str, Inventory]) -> Look:
         subsystems = frozenset(plugin.udev_subsystems)
     except BaseException as error:
         raise PluginFailed(f"discover() failed: {describe(error)}") from error
-    look = msgspec.structs.replace(look, notices=notices, subsystems=subsystems)
+    families, problems = _measured(plugin.name, plugin) if isinstance(plugin, MetricsSource) else ((), ())
+    look = msgspec.structs.replace(look, notices=(*notices, *problems), subsystems=subsystems, families=families)
     return _same_where_unchanged(look, trusted)
+
+
+def _measured(name: str, plugin: MetricsSource) -> tuple[tuple[MetricFamily, ...], tuple[str, ...]]:
+    """The plugin's metrics, and what is wrong with them: none of it spoils the look."""
+    try:
+        families, problems = check_families(name, plugin.collect_metrics())
+    except BaseException as error:  # noqa: BLE001 - plugin code may raise anything
+        return (), (f"it has no metrics: collect_metrics() failed: {describe(error)}"[:500],)
+    return families, tuple(problem[:500] for problem in problems)
 
 
 def _with_pre_start(plugin: PreStarter, look: Look) -> Look:
@@ -89,6 +118,14 @@ def _same_where_unchanged(look: Look, trusted: Mapping[str, Inventory]) -> Look:
         for resource, inventory in look.inventories.items()
     }
     return msgspec.structs.replace(look, inventories=inventories)
+
+
+def take_over_once(plugin: Successor) -> None:
+    """Tell the plugin that this process owns the node. Blocks. Raises ``PluginFailed``."""
+    try:
+        plugin.take_over()
+    except BaseException as error:
+        raise PluginFailed(f"take_over() failed: {describe(error)}") from error
 
 
 def explain_once(plugin: Explainer, text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Sources: ``k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1``, the Container Device 
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -98,3 +98,30 @@ class Device(Struct, frozen=True, gc=False):
     @property
     def healthy(self) -> bool:
         return self.health is Health.HEALTHY
+
+
+MetricName = Annotated[
+    str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,99}\Z", description="a name of at most 100 of [a-z0-9_] that begins with a letter")
+]
+LabelValue = Annotated[str, Meta(max_length=256)]
+
+
+class Sample(Struct, frozen=True, gc=False):
+    """One value of a metric."""
+
+    labels: Annotated[Mapping[MetricName, LabelValue], Meta(max_length=32)]
+    value: float
+    """Finite; of a counter never negative, of an info always 1."""
+
+
+class MetricFamily(Struct, frozen=True, gc=False):
+    """A metric of a plugin, by all its labels. It is exposed as ``device_plugin_<plugin>_<name>``, dashes made underscores."""
+
+    name: MetricName
+    """With its unit, as in ``memory_bytes``; without the suffixes ``_total`` of a counter and ``_info`` of an info."""
+    help: Annotated[str, Meta(max_length=512)]
+    """What it means, in one sentence."""
+    kind: Literal["gauge", "counter", "info"] = "gauge"
+    """An info tells something by its labels."""
+    samples: tuple[Sample, ...] = ()
+    """All have the same label names, each another set of values."""

@@ -19,8 +19,9 @@ from supervisor import hookspecs
 from supervisor.config import OPTION_KEYS
 from supervisor.contract import capabilities, describe, problems
 from supervisor.errors import PluginRefused
-from supervisor.hookspecs import CONTRACT_VERSION, ENTRY_POINT_GROUP, PROJECT, DevicePlugin
+from supervisor.hookspecs import CONTRACT_VERSION, ENTRY_POINT_GROUP, PROJECT, DevicePlugin, Memory
 from supervisor.host import Host
+from supervisor.memory import FORGETFUL
 
 __all__ = [
     "LoadedPackage", "Made", "Package", "Refusal", "capabilities", "decode", "installed", "load", "load_objects", "make",
@@ -66,6 +67,8 @@ class Made(NamedTuple):
 
     plugins: tuple[DevicePlugin, ...]
     refused: tuple[Refusal, ...] = ()
+    remembers: bool = False
+    """Whether the package asked for its memory."""
 
 
 def installed() -> tuple[Package, ...]:
@@ -217,10 +220,11 @@ def decode(loaded: LoadedPackage, section: Mapping[str, Any] | None) -> msgspec.
         raise _refused(loaded.package, f"its section does not fit: {error}") from error
 
 
-def make(loaded: LoadedPackage, config: msgspec.Struct | None, host: Host) -> Made:
+def make(loaded: LoadedPackage, config: msgspec.Struct | None, host: Host, memory: Memory = FORGETFUL) -> Made:
     """Ask the package for its plugins and check each. Raises PluginRefused when there is no answer to check."""
+    hook = loaded.manager.hook.device_plugins
     try:
-        (answer,) = loaded.manager.hook.device_plugins(config=config, host=host) or [None]
+        (answer,) = hook(config=config, host=host, memory=memory) or [None]
         objects = _listed(answer)
     except (Exception, SystemExit) as error:
         raise _refused(loaded.package, f"device_plugins() raised {describe(error)}") from error
@@ -229,7 +233,8 @@ def make(loaded: LoadedPackage, config: msgspec.Struct | None, host: Host) -> Ma
         raise _refused(loaded.package, f"device_plugins() {problem}")
     if len(objects) > MAX_PLUGINS:
         raise _refused(loaded.package, f"device_plugins() returned more than {MAX_PLUGINS} plugins; return one for each family")
-    return _sorted_out(loaded.package, objects)
+    remembers = any("memory" in implementation.argnames for implementation in hook.get_hookimpls())
+    return _sorted_out(loaded.package, objects)._replace(remembers=remembers)
 
 
 def _listed(answer: object) -> list[object] | None:
@@ -255,7 +260,7 @@ def _sorted_out(package: Package, objects: Collection[object]) -> Made:
     return Made(tuple(good.values()), tuple(refused))
 
 
-def load_objects(name: str, section: Mapping[str, Any] | None, host: Host) -> Made:
+def load_objects(name: str, section: Mapping[str, Any] | None, host: Host, memory: Memory = FORGETFUL) -> Made:
     """The plugins of the entry point with this name, all steps at once, for a child that runs one package.
 
     Raises PluginRefused, also when there is no such entry point.
@@ -264,4 +269,4 @@ def load_objects(name: str, section: Mapping[str, Any] | None, host: Host) -> Ma
     if not found:
         raise PluginRefused(f"no installed distribution has an entry point {name} in {ENTRY_POINT_GROUP}")
     loaded = load(found[0])
-    return make(loaded, decode(loaded, section), host)
+    return make(loaded, decode(loaded, section), host, memory)

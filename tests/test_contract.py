@@ -1,13 +1,13 @@
 """What a plugin object must look like: each rule with an object that breaks it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import supervisor
-from supervisor import ContainerEdits, Device, LookAgain
+from supervisor import ContainerEdits, Device, LookAgain, MetricFamily
 from supervisor.contract import CAPABILITIES, Method, capabilities, describe, problems
 
 
@@ -40,6 +40,11 @@ class Able(Plain):
 
     def explain(self, text: str) -> Sequence[str]:
         return ()
+
+    def take_over(self) -> None: ...
+
+    def collect_metrics(self) -> Iterator[MetricFamily]:
+        yield MetricFamily("widgets", "Widgets that were seen.")
 
 
 async def _coroutine(*_: object) -> None: ...

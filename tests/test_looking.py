@@ -1,7 +1,7 @@
 """One look at a plugin: what it answers, what it may raise, and what happens when it does not come back."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import trio
 from supervisor.errors import PluginFailed
 from supervisor.inventory import Inventory
 from supervisor.looking import Looker, LookLate, explain_once, look_once
-from supervisor.model import Device, Topology
+from supervisor.model import Device, MetricFamily, Sample, Topology
 
 WIDGET = "example.com/widget"
 SOON = 10.0
@@ -69,6 +69,76 @@ def test_a_look_is_what_the_plugin_says_checked() -> None:
     assert len(look.notices[1]) == 500
     assert look.inventories[WIDGET].pre_start_required
     assert not look.inventories["a/b"].pre_start_required
+
+
+class Measuring(Plugin):
+    """A plugin with metrics."""
+
+    def __init__(self, collect_metrics: Callable[[], Any]) -> None:
+        super().__init__()
+        self.collect_metrics = collect_metrics
+
+
+def test_a_look_brings_the_plugins_metrics() -> None:
+    """Checked; what is left out of them is told like a notice."""
+    good = MetricFamily("faults", "Faults so far.", "counter", (Sample({"gadget": "A"}, 2),))
+    look = look_once(Measuring(lambda: [good, "nonsense"]), {})
+    assert look.families == (good,)
+    assert look.notices == ("metric <str> is left out: it is str, not MetricFamily",)
+
+
+@pytest.mark.parametrize("error", [ValueError("no sensor"), SystemExit(1), MemoryError()])
+@pytest.mark.parametrize("late", [False, True])
+def test_metrics_that_fail_spoil_no_look(error: BaseException, late: bool) -> None:
+    """The devices are there all the same, and the operator reads why the metrics are not."""
+
+    def generated() -> Iterator[MetricFamily]:
+        yield MetricFamily("faults", "Faults so far.")
+        raise error
+
+    look = look_once(Measuring(generated if late else raising(error)), {})
+    assert look.inventories[WIDGET].index.keys() == {"a"}
+    assert look.families == ()
+    assert look.notices[0].startswith(f"it has no metrics: collect_metrics() failed: {type(error).__name__}")
+
+
+class Heir(Plugin):
+    """A plugin that takes over."""
+
+    def __init__(self, take_over: Callable[[], Any]) -> None:
+        super().__init__()
+        self.take_over = take_over
+
+
+async def test_taking_over_keeps_the_slot_of_a_look() -> None:
+    """Late or not, nothing else of the plugin runs beside it; ``idle`` waits for its end."""
+    go, begun = threading.Event(), threading.Event()
+
+    def take_over() -> None:
+        begun.set()
+        go.wait(SOON)
+
+    plugin = Heir(take_over)
+    looker = Looker(plugin, 0.05, lambda: None)
+    with pytest.raises(LookLate, match=r"take_over\(\) has not come back for 0 s"):
+        await looker.take_over(plugin)
+    assert begun.is_set()
+    with pytest.raises(LookLate, match=r"take_over\(\) has not come back"):
+        await looker.look({})
+    await looker.idle()  # no longer than for a look
+    assert looker.stuck
+    go.set()
+    with trio.fail_after(SOON):
+        while looker.stuck:
+            await looker.idle()
+    assert (await looker.look({})).inventories.keys() == {WIDGET}
+
+
+async def test_taking_over_fails_like_a_look() -> None:
+    """Whatever it raises."""
+    plugin = Heir(raising(SystemExit(1)))
+    with pytest.raises(PluginFailed, match=r"take_over\(\) failed: SystemExit"):
+        await Looker(plugin, SOON, lambda: None).take_over(plugin)
 
 
 def test_what_has_not_changed_keeps_its_identity() -> None:

@@ -18,7 +18,9 @@ from supervisor import (
     Health,
     HostView,
     LookAgain,
+    MetricFamily,
     Mount,
+    Sample,
 )
 from supervisor.contract import CAPABILITIES
 from supervisor.testing import FakeHost, check_plugin
@@ -54,6 +56,11 @@ class Good:
     def explain(self, text: str) -> Any:
         return [f"{text} is mine"] if text in {"one", "two"} else []
 
+    def take_over(self) -> None: ...
+
+    def collect_metrics(self) -> Any:
+        return [MetricFamily("widgets", "Widgets that were seen.", samples=(Sample({}, 2),))]
+
 
 def fails(*_: object) -> Any:
     raise OSError("no such bus")
@@ -83,7 +90,7 @@ def test_a_good_plugin_has_a_clean_report() -> None:
     assert report.devices == {"acme.example/widget": 2}
     assert report.capabilities == tuple(sorted(CAPABILITIES))
     assert report.seconds.keys() == {"discover", "pre_start_required", *CAPABILITIES}
-    assert str(report).startswith("plugin good offers 2 acme.example/widget; capabilities: allocate, explain,")
+    assert str(report).startswith("plugin good offers 2 acme.example/widget; capabilities: allocate, collect_metrics, explain,")
 
 
 def test_every_capability_has_its_exercise() -> None:
@@ -127,6 +134,13 @@ def _not_for_two_threads() -> Callable[..., ContainerEdits]:
     ("attributes", "problem"),
     [
         ({"name": None}, "name must be a string"),
+        ({"take_over": fails}, "take_over raised OSError: no such bus"),
+        ({"collect_metrics": fails}, "collect_metrics raised OSError: no such bus"),
+        (
+            {"collect_metrics": lambda self: {"widgets": 2}},
+            "collect_metrics: collect_metrics() must return MetricFamily objects",
+        ),
+        ({"collect_metrics": lambda self: [MetricFamily("Widgets", "")]}, "collect_metrics: metric 'Widgets' is left out"),
         ({"name": property(lambda self: f"name-{next(SERIAL)}")}, "name changes from one reading to the next"),
         ({"discover": fails}, "discover raised OSError: no such bus"),
         ({"discover": _spoils_itself}, "udev_subsystems must be a collection"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from supervisor.allocation import merge
 from supervisor.errors import EditConflict
+from supervisor.families import check_families
 from supervisor.inventory import edits_problem
 from supervisor.model import ContainerEdits, Device
 from supervisor.testing.trial import Trial
@@ -115,6 +116,24 @@ def _explain(trial: Trial) -> None:
             )
 
 
+def _take_over(trial: Trial) -> None:
+    """Twice, for it may be asked again."""
+    for _ in range(2):
+        trial.call("take_over", trial.plugin.take_over)
+
+
+def _collect_metrics(trial: Trial) -> None:
+    """Metrics that all can be exposed, and the same ones each time."""
+    answers = [
+        trial.call("collect_metrics", lambda: check_families(trial.plugin.name, trial.plugin.collect_metrics()))
+        for _ in range(2)
+    ]
+    trial.problems.extend(f"collect_metrics: {problem}" for _, problems in answers for problem in problems)
+    first, second = ({family.name for family in families} for families, _ in answers)
+    if first != second:
+        trial.advice.append(f"the metrics {sorted(first ^ second)} come and go: return a family without samples instead")
+
+
 def _is_texts(answer: Any) -> bool:
     return isinstance(answer, Sequence) and not isinstance(answer, str) and all(isinstance(text, str) for text in answer)
 
@@ -126,5 +145,7 @@ EXERCISES: Mapping[str, Callable[[Trial], None]] = {
     "pre_start": _pre_start,
     "notices": _notices,
     "explain": _explain,
+    "take_over": _take_over,
+    "collect_metrics": _collect_metrics,
 }
 """For each capability what is tried with it."""

@@ -13,7 +13,7 @@ class FakeHost:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.host = Host(*(str(folder / name) for name in ("sys", "dev", "proc", "run/udev")))
+        self.host = Host(*(str(folder / name) for name in ("sys", "dev", "proc", "run/udev", "run/helper.sock")))
         for root in (self.host.sysfs, self.host.dev, self.host.proc, self.host.run_udev):
             Path(root).mkdir(parents=True, exist_ok=True)
 

@@ -52,6 +52,7 @@ class Supervised:
                 "dev": self._host.dev,
                 "proc": self._host.proc,
                 "runUdev": self._host.run_udev,
+                "helper": {"socket": self._host.helper_socket},
             },
             "plugins": off | {name: dict(section) for name, section in plugins.items()},
         }
