@@ -4,10 +4,15 @@ NVIDIA's own file (``version: v1``) and its environment variables are folded int
 spelt as there.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from supervisor import resource_name_problem
+from supervisor_nvidia_gpu import pci
+from supervisor_nvidia_gpu.naming import GPU, Leads, clashes, qualified
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
 """A shell pattern for the whole text, case ignored: ``*``, ``?``, ``[abc]``."""
@@ -21,8 +26,24 @@ XidAction = Literal["ignore", "event", "unhealthy", "until-reset"]
 """``event``: told and counted, no more. ``unhealthy``: heals by evidence and probation. ``until-reset``: only a reset or a reboot heals."""
 
 
+_WILD = re.compile(r"[*?\[]")
+_DEVICE = re.compile(r"[0-9]{1,4}(:[0-9]{1,4})?|(GPU|MIG)-[-/0-9A-Za-z]{4,55}", re.IGNORECASE)
+
+
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A mapping of the configuration file."""
+
+
+def _check_name(name: str, key: str) -> None:
+    if problem := resource_name_problem(qualified(name)):
+        raise ValueError(f"{key}: {name!r} is no resource name: {problem}")
+
+
+def _overlap(one: "Shared", other: "Shared") -> bool:
+    """Whether two rules for one resource surely mean one device twice."""
+    if "all" in {one.devices, other.devices} or (isinstance(one.devices, int) and isinstance(other.devices, int)):
+        return True
+    return not {*one.listed}.isdisjoint(other.listed)
 
 
 class GpuMatch(_Section, frozen=True):
@@ -31,12 +52,16 @@ class GpuMatch(_Section, frozen=True):
     uuid: Pattern | None = None
     pci: Pattern | None = None
     """``0000:3b:00.0``, in any of the usual spellings."""
-    index: int | None = None
+    index: Annotated[int, Meta(ge=0)] | None = None
     model: Pattern | None = None
 
     def __post_init__(self) -> None:
         if self.uuid is None and self.pci is None and self.index is None and self.model is None:
             raise ValueError("give at least one of uuid, pci, index, model")
+        if self.uuid is not None and self.uuid.lower().startswith("mig-"):
+            raise ValueError(f"uuid: {self.uuid} names a MIG device; write the UUID of its GPU")
+        if self.pci is not None and not pci.normal(self.pci) and not _WILD.search(self.pci):
+            raise ValueError(f"pci: {self.pci!r} is no PCI address, like 0000:3b:00.0")
 
 
 class Selection(_Section, frozen=True):
@@ -59,23 +84,73 @@ class Naming(_Section, frozen=True):
     def __post_init__(self) -> None:
         if self.model is None and self.profile is None:
             raise ValueError("give at least one of model, profile")
+        _check_name(self.name, "name")
+
+    @property
+    def resource(self) -> str:
+        """The name with its domain."""
+        return qualified(self.name)
 
 
 class Shared(_Section, frozen=True):
-    """Time slices of one resource."""
+    """Time slices of one resource. Several rules for one resource must mean different devices."""
 
     name: ResourceName
     replicas: Annotated[int, Meta(ge=2, le=1000)]
     rename: ResourceName | None = None
-    devices: Literal["all"] | int | tuple[int | str, ...] = "all"
+    devices: (
+        Literal["all"]
+        | Annotated[int, Meta(ge=1)]
+        | Annotated[tuple[Annotated[int, Meta(ge=0)] | str, ...], Meta(min_length=1)]
+    ) = "all"
     """``all``, the first so many, or a list of indices, ``parent:index`` of MIG devices, and UUIDs."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "name")
+        if self.rename is not None:
+            _check_name(self.rename, "rename")
+        for device in self.listed:
+            if not _DEVICE.fullmatch(device):
+                raise ValueError(f"devices: {device!r} is no index, no parent:index of a MIG device and no UUID")
+
+    @property
+    def resource(self) -> str:
+        """The name with its domain."""
+        return qualified(self.name)
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The devices of a list in lower case; empty for ``all`` and for a number."""
+        return tuple(str(device).lower() for device in self.devices) if isinstance(self.devices, tuple) else ()
 
 
 class TimeSlicing(_Section, frozen=True):
     rename_by_default: bool = False
     """``<name>.shared``"""
     fail_requests_greater_than_one: bool = False
-    resources: tuple[Shared, ...] = ()
+    resources: Annotated[tuple[Shared, ...], Meta(max_length=256)] = ()
+
+    def __post_init__(self) -> None:
+        for number, rule in enumerate(self.resources):
+            if problem := resource_name_problem(self.lands_on(rule)):
+                raise ValueError(f"resources[{number}]: {self.lands_on(rule)!r} is no resource name: {problem}")
+            for earlier, other in enumerate(self.resources[:number]):
+                if rule.resource == other.resource and _overlap(rule, other):
+                    raise ValueError(
+                        f"resources[{number}]: shares devices of {rule.resource} that resources[{earlier}] shares already"
+                    )
+        for problem in clashes(self.leads()).values():
+            raise ValueError(f"resources: {problem}")
+
+    def lands_on(self, rule: Shared) -> str:
+        """The resource under which the slices are offered."""
+        if rule.rename is not None:
+            return qualified(rule.rename)
+        return f"{rule.resource}.shared" if self.rename_by_default else rule.resource
+
+    def leads(self) -> tuple[Leads, ...]:
+        """From where each rule leads to where."""
+        return tuple(Leads(rule.resource, self.lands_on(rule), rule.replicas) for rule in self.resources)
 
 
 class Sharing(_Section, frozen=True):
@@ -153,6 +228,8 @@ class NvidiaGpuConfig(_Section, frozen=True):
     """Whether NVIDIA's environment variables (``MIG_STRATEGY``, …) are read."""
     driver_root: Path | None = None
     """The driver's root as the *host* sees it. Left out: the first of ``/`` and ``/run/nvidia/driver`` that has the library."""
+    dev_root: Path | None = None
+    """Below which the host has the GPUs' device nodes. Left out: ``/`` where it has any, else the driver's root."""
     driver_root_mount: Path | None = None
     """Where this process sees the host's root; left out: ``/driver-root`` if it exists, else ``/``."""
     device_list_strategy: Literal["auto"] | tuple[DeviceList, ...] = "auto"
@@ -173,3 +250,23 @@ class NvidiaGpuConfig(_Section, frozen=True):
     usage_metrics: bool = False
     """Temperature, power, utilisation and memory as metrics; each look then asks more of the driver."""
     simulate: Simulate | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.extras:
+            if name != "*":
+                _check_name(name, "extras")
+        slicing = self.sharing.time_slicing
+        wholly = {rule.resource for rule in slicing.resources if rule.devices == "all"}
+        named = {rule.resource for rule in self.naming} | {rule.resource for rule in slicing.resources}
+        if not any(rule.model == "*" and rule.profile is None for rule in self.naming):
+            named.add(GPU)
+        unshared = (Leads(name, name, 1) for name in sorted(named - wholly))
+        for problem in clashes((*slicing.leads(), *unshared)).values():
+            raise ValueError(f"sharing.timeSlicing.resources: {problem}")
+
+    def extras_of(self, resource: str) -> Extras:
+        """What containers with this resource get besides."""
+        for name, extras in self.extras.items():
+            if name != "*" and qualified(name) == resource:
+                return extras
+        return self.extras.get("*", Extras())
