@@ -141,7 +141,13 @@ class Layout:
     def without_gpu(self, index: int) -> "Layout":
         """The same node after one GPU fell off the bus and out of the driver's list: the indices behind it move up."""
         left = [gpu for gpu in self.gpus if gpu.index != index]
-        return replace(self, gpus=tuple(replace(gpu, index=position) for position, gpu in enumerate(left)))
+        return replace(
+            self,
+            gpus=tuple(
+                replace(gpu, index=position, ancestors=gpu.ancestors[:index] + gpu.ancestors[index + 1 :])
+                for position, gpu in enumerate(left)
+            ),
+        )
 
 
 def made_up_uuid(kind: str, *names: object) -> str:
@@ -299,4 +305,4 @@ def workstation() -> Layout:
         recovery_action=None,
         power_milliwatts=None,
     )
-    return Layout(_named("workstation", iter((0x01,)), (0,), quiet))
+    return Layout((replace(*_named("workstation", iter((0x01,)), (0,), quiet), ancestors=(None,)),))
