@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from supervisor.host import Host
 from supervisor.model import AbsolutePath
 
 API_VERSION: Final = "device-plugin-supervisor/v1alpha1"
@@ -60,6 +61,13 @@ class HttpConfig(_Strict, frozen=True):
         return host.strip("[]"), int(port)
 
 
+class HelperConfig(_Strict, frozen=True):
+    """Where the helper container is reached, which opens devices for plugins whose hardware needs that."""
+
+    socket: HostPath = Host().helper_socket
+    """Where nothing is there, such programs run as children of this process."""
+
+
 class HostConfig(_Strict, frozen=True):
     """Where the host's trees are seen from here; in a pod they are mounted elsewhere."""
 
@@ -67,6 +75,12 @@ class HostConfig(_Strict, frozen=True):
     dev: HostPath = "/dev"
     proc: HostPath = "/proc"
     run_udev: HostPath = "/run/udev"
+    helper: HelperConfig = HelperConfig()
+
+    @property
+    def roots(self) -> Host:
+        """The same, as plugins get it."""
+        return Host(self.sysfs, self.dev, self.proc, self.run_udev, self.helper.socket)
 
 
 class LogConfig(_Strict, frozen=True):

@@ -161,13 +161,8 @@ def _serve(connection: socket.socket, program: Program) -> None:
         if call.name in streams:
             framing.send(connection, _flow(call, *streams[call.name], Outlet(connection)))
             return
-        framing.send(connection, _reply(call, *answers.get(call.name, (Any, _unknown))))
-
-
-def _unknown(request: Any) -> object:
-    raise PluginRefused(
-        "this program does not know that request: the package and its running program are of different versions"
-    )
+        known = answers.get(call.name)
+        framing.send(connection, _reply(call, *known) if known else Failure(f"{call.name} is no request that it knows"))
 
 
 def _reply(call: Call, kind: Any, function: Callable[[Any], object]) -> Answer | Failure:

@@ -45,7 +45,8 @@ class Life:
 
     def __init__(self, hold: Hold) -> None:
         """Raises ``BorderFailed``."""
-        self.since = time.monotonic()
+        self._since = time.monotonic()
+        self._over = 0.0
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[socket.socket]] = defaultdict(list)
         self._start_over = threading.Event()
@@ -66,6 +67,11 @@ class Life:
         """Whether it makes sense to ask it anything."""
         return not (self._killed_because or self.ended)
 
+    @property
+    def lived(self) -> float:
+        """Seconds until it was killed or ended, or until now."""
+        return (self._over or time.monotonic()) - self._since
+
     def wait(self, timeout: float) -> bool:
         """Wait for its end, at most so many seconds; whether it came."""
         return self._held.wait(timeout)
@@ -75,6 +81,7 @@ class Life:
         with self._lock:
             if not self._held.ended:
                 self._killed_because = self._killed_because or because
+                self._over = self._over or time.monotonic()
                 self._held.kill()
 
     def start(self, message: msgspec.Struct, kind: Any, deadline: float) -> Any:
@@ -157,6 +164,7 @@ class Life:
 
     def _close(self) -> None:
         """It is gone. The only place that closes our ends."""
+        self._over = self._over or time.monotonic()
         self._start_over.wait()  # it may have answered and ended; the answer is to be read
         with self._lock:
             for connection in (self._control, *chain.from_iterable(self._idle.values())):

@@ -7,12 +7,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 
+from supervisor.border.output import Output
 from supervisor.errors import BorderFailed
-
-_LAST_WORDS = 500
-"""Bytes of its output that are kept; when it has ended by itself, their last line is told."""
 
 
 class Process:
@@ -33,7 +32,8 @@ class Process:
         self._at_end = at_end
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._last_words = b""
+        self._output = Output()
+        self._killed_at: float | None = None
         read_end, self._lifeline = os.pipe()
         try:
             self._popen = subprocess.Popen(
@@ -60,6 +60,11 @@ class Process:
         """Whether it is gone and reaped. A killed one may hang in the kernel for ever."""
         return self._ended.is_set()
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it was killed more than a second ago and the kernel has not let it go: a driver does not return."""
+        return self._killed_at is not None and not self.ended and time.monotonic() - self._killed_at > 1.0
+
     def wait(self, timeout: float) -> bool:
         """Wait for its end, at most so many seconds; whether it came."""
         return self._ended.wait(timeout)
@@ -74,7 +79,7 @@ class Process:
         """How it ended, and what it said last: ``its process exited with status 1: no such file``. Only when it has."""
         code = self._popen.returncode
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with status {code}"
-        said = self._last_words.decode(errors="replace").strip().rpartition("\n")[2]
+        said = self._output.last_line
         return f"its process {how}" + (f": {said}" if said else "")
 
     def _keep(self) -> None:
@@ -103,20 +108,15 @@ class Process:
         poller.register(self._lifeline, 0)  # an error when the process is gone
         poller.register(self._tie, select.POLLRDHUP)
         while not {self._lifeline, self._tie.fileno()} & (events := dict(poller.poll())).keys():
-            if output in events and not self._pass_on(os.read(output, 65536)):
+            if output in events and not self._output.pass_on(os.read(output, 65536)):
                 poller.unregister(output)
         if select.select([output], [], [], 0)[0]:
-            self._pass_on(os.read(output, 65536))
+            self._output.pass_on(os.read(output, 65536))
 
     def _kill_all(self) -> None:
+        self._killed_at = self._killed_at or time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-
-    def _pass_on(self, output: bytes) -> bool:
-        self._last_words = (self._last_words + output)[-_LAST_WORDS:]
-        with contextlib.suppress(OSError):  # our own error output may be closed
-            os.write(2, output)
-        return bool(output)
 
 
 def _signal_name(number: int) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "devices": "look once and list what would be offered",
     "explain": "say why a device is offered, or why not",
     "check-config": "report every mistake in a configuration file",
+    "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",
 }
 """Each command, with what ``--help`` says of it without importing it."""

@@ -9,13 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor import plugins
 from supervisor.cli.tables import complain
-from supervisor.config import SupervisorConfig
 from supervisor.config_file import DEFAULT_PATH, Document, load
 from supervisor.errors import ConfigError, PluginFailed, SupervisorError
 from supervisor.hookspecs import DevicePlugin, Explainer
@@ -74,7 +72,7 @@ def survey(document: Document) -> list[Surveyed]:
     disabled = {name for name in packages if not document.section(name).options.enabled}
     loaded = load_packages(package for name, package in packages.items() if name not in disabled)
     typed = {name: found for name, found in loaded.items() if isinstance(found, LoadedPackage)}
-    host = _host(document.config)
+    host = document.config.host.roots
     made = concurrently({name: _maker(document, found, host) for name, found in typed.items()}, LOAD_TIMEOUT)
     return _without_namesakes(
         Surveyed(package, enabled=False) if name in disabled else _surveyed(package, made.get(name, loaded[name]))
@@ -170,7 +168,3 @@ def _without_namesakes(surveyed: Iterable[Surveyed]) -> list[Surveyed]:
         kept = tuple(plugin for plugin in found.plugins if plugin.name not in rivals)
         unique.append(replace(found, plugins=kept, refused=(*found.refused, *refused)))
     return unique
-
-
-def _host(config: SupervisorConfig) -> Host:
-    return Host(**msgspec.structs.asdict(config.host))

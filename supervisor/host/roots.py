@@ -1,15 +1,19 @@
-"""Where this process sees the host: four directories, and the way from the host's names to ours and back."""
+"""Where this process sees the host: four directories, the way from the host's names to ours and back, and the helper."""
 
 from msgspec import Struct
 
 
 class Host(Struct, frozen=True):
-    """The roots. In a pod they are where the host's directories are mounted; in tests, a tree of files."""
+    """The roots, and where a helper that may open devices listens, if there is one.
+
+    In a pod the roots are where the host's directories are mounted; in tests, a tree of files.
+    """
 
     sysfs: str = "/sys"
     dev: str = "/dev"
     proc: str = "/proc"
     run_udev: str = "/run/udev"
+    helper_socket: str = "/run/device-plugin-supervisor/helper.sock"
 
     def local(self, name: str) -> str | None:
         """Where this process sees what the host calls ``name``; ``None`` outside the four directories.

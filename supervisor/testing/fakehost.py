@@ -16,6 +16,7 @@ class FakeHost:
         self.host = Host(*(str(folder / name) for name in ("sys", "dev", "proc", "run/udev", "run/helper.sock")))
         for root in (self.host.sysfs, self.host.dev, self.host.proc, self.host.run_udev):
             Path(root).mkdir(parents=True, exist_ok=True)
+        self.write("/proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n")
 
     def path(self, name: str) -> Path:
         """Where the thing is that the host calls ``name``, such as ``/dev/widget0``. Raises ``ValueError`` outside the roots."""
