@@ -7,8 +7,8 @@ kubelet's and the runtime's own work. Programs that ask such a node for a GPU ar
 
 from supervisor import ContainerEdits, DeviceNode
 from supervisor_nvidia_gpu.report import Gpu, MigDevice
+from supervisor_nvidia_gpu.simulate.layouts import NODE
 
-NODE = "/dev/null"
 GIVEN = "SIMULATED_NVIDIA_VISIBLE_DEVICES"
 """The environment variable that tells the UUIDs."""
 

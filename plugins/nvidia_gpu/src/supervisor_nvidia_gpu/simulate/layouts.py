@@ -9,6 +9,8 @@ from supervisor_nvidia_gpu.report import Evidence, Gpu, RemappedRows, Report
 from supervisor_nvidia_gpu.simulate.mig import partition
 
 DRIVER = "580.65.06"
+NODE = "/dev/null"
+"""What stands for all device nodes; why, says ``edits``."""
 _SYSTEM = 50
 
 
@@ -77,6 +79,7 @@ def layout(name: str) -> Report:
         source="simulated",
         links=tuple(tuple(0 if a == b else plan.links for b in every) for a in every),
         ancestors=tuple(tuple(_way(plan, a, b) for b in every) for a in every),
+        notices=(f"the GPUs are simulated ({name}): containers get {NODE} under the names of their nodes, and no libraries",),
     )
 
 

@@ -18,10 +18,13 @@ def mistake(name: str, script: Sequence[str]) -> str:
 
 
 class SimulatedProbe:
-    """Looks and events of a simulation, which begins when it is made.
+    """Looks and events of a simulation, which begins when it is made; used as the probe that asks NVML is.
 
     Look in one thread and wait for events in one other.
     """
+
+    where = "simulated"
+    restarts = 0
 
     def __init__(self, name: str, script: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         """``clock`` counts seconds, as the clock of the trio loop in which ``events`` runs. Raises ``ValueError``."""
@@ -54,3 +57,6 @@ class SimulatedProbe:
             self._told += 1
             yield event(step, self._beginning, due)
         await trio.sleep_forever()
+
+    def close(self) -> None:
+        """Nothing runs that would have to end."""

@@ -25,8 +25,8 @@ _MIG = re.compile(r"([0-9]{1,3})\s+(\S+)")
 
 _WRONG_ECC = frozenset({48, 94, 95})
 """XIDs that come with an uncorrected memory error."""
-_RECOVERY: Mapping[int, int] = {74: 1, 79: 2, 95: 1, 109: 1, 119: 1, 120: 1}
-"""The recovery action that the driver asks for after an XID."""
+_RECOVERY: Mapping[int, int] = {79: 2, 110: 2, 151: 2} | dict.fromkeys((46, 62, 95, 119, 120, 140, 143, 158), 1)
+"""The recovery action that the driver asks for after an XID: 2 a restart of the node, 1 a reset."""
 
 
 class Step(Struct, frozen=True):
@@ -114,12 +114,12 @@ def apply(step: Step, report: Report, beginning: Report) -> Report:
         enabled = step.mig is not None
         changed = structs.replace(gpu, mig_enabled=enabled, mig_pending=enabled, mig=step.mig or ())
     else:
-        changed = gpu if gpu.problem else structs.replace(gpu, evidence=_after_xid(gpu.evidence, step.xid))
+        changed = structs.replace(gpu, evidence=_after_xid(gpu.evidence, step.xid))
     return structs.replace(report, gpus=(*report.gpus[: step.gpu], changed, *report.gpus[step.gpu + 1 :]))
 
 
 def _after_xid(evidence: Evidence, xid: int) -> Evidence:
-    """What the counters and the driver say once it has happened."""
+    """What the counters and the driver say once it has happened; of a lost GPU, the driver alone."""
     errors, remapped, retirement = evidence.uncorrected_ecc, evidence.remapped, evidence.retirement_pending
     if remapped is not None and xid in {63, 64}:
         count = remapped.uncorrectable + (xid == 63)
