@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, lists, lives, upkeep
+from tests.bench import answers, lists, lives, nvidia_gpu, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -37,6 +37,7 @@ BENCHES: dict[str, Bench] = {
     "idle": upkeep.idle,
     "handover": lives.handover,
     "start": lives.start,
+    "preferred": nvidia_gpu.preferred,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 
