@@ -96,6 +96,9 @@ class Report(Struct, frozen=True):
     """``nvmlGpuTopologyLevel_t`` of two positions: 0 one board, 10 one switch, 20 several, 30 host bridge, 40 node, 50 system."""
     waiting_for: str = ""
     """Why there are no GPUs, for people: no driver, a library that does not fit it. Empty otherwise."""
+    driver_load: int | None = None
+    """Which load of the kernel module this is: the inode number of ``/sys/module/nvidia``, of which the kernel gives every new
+    directory another. A second one within a boot means that the driver was loaded anew, and with it every GPU reset."""
     notices: tuple[str, ...] = ()
     """What else people should know, in sentences: why this comes from ``procfs``, though NVML could tell more."""
 
