@@ -13,6 +13,8 @@ from tests.plugins.nvidia_gpu.fakenvml.build import SONAME
 from tests.plugins.nvidia_gpu.fakenvml.layouts import Layout
 from tests.plugins.nvidia_gpu.fakenvml.state import state
 
+FILE = SONAME.removesuffix(".1")
+"""What all files of the library begin with."""
 ANY_INSTANCE = 0xFFFFFFFF
 EVENTS = {
     "xid": 0x8,
@@ -41,7 +43,7 @@ class FakeNvml:
         self._library = library
         self._directory = self.root / directory
         self._layout: Layout | None = None
-        self._fits = ""
+        self._fits = Layout().driver
         self._faults: dict[tuple[str, str], str] = {}
         self._versions = itertools.count()
         self._control.mkdir(parents=True)
@@ -70,7 +72,8 @@ class FakeNvml:
 
     def show(self, layout: Layout) -> None:
         """From now on the GPUs are these, with a library that fits their driver; what goes wrong stays as it is."""
-        self._layout, self._fits = layout, layout.driver
+        self._layout = layout
+        self._fit(layout.driver)
         self._write()
 
     def unload(self) -> None:
@@ -84,20 +87,31 @@ class FakeNvml:
         Processes keep the library that they loaded before, and all their calls say that it does not fit the driver.
         """
         self._layout = Layout(self.layout.gpus, version, self.layout.cuda)
-        self._fits = library or version
+        self._fit(library or version)
         self._write()
 
     def appear(self) -> None:
         """The library file is there, as drivers install it: a link to a file with its version."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        file = self._directory / "libnvidia-ml.so.fake"
-        shutil.copy(self._library, file)
-        self.path.symlink_to(file.name)
+        file = self._directory / f"{FILE}.{self._fits}"
+        new = self._directory / "new"
+        shutil.copy(self._library, new)
+        new.rename(file)
+        new.symlink_to(file.name)
+        new.rename(self.path)
+        for old in set(self._directory.glob(f"{FILE}.*")) - {file, self.path}:
+            old.unlink()
 
     def remove(self) -> None:
         """The library file is gone; processes that loaded it keep it."""
-        self.path.unlink()
-        (self._directory / "libnvidia-ml.so.fake").unlink()
+        for path in self._directory.glob(f"{FILE}.*"):
+            path.unlink()
+
+    def _fit(self, version: str) -> None:
+        """Have the library file of that version, if there is one at all."""
+        there, self._fits = self.path.exists() and self._fits != version, version
+        if there:
+            self.appear()
 
     # ---- what goes wrong -----------------------------------------------------------------------------------------------
 
@@ -193,8 +207,10 @@ class FakeNvml:
         self._write()
 
     def _write(self) -> None:
+        if not self._layout:
+            return  # no driver, nothing that could go wrong with it
         new = self._control / f"state.{next(self._versions)}"
-        new.write_text(state(self.layout, self._fits, self._faults))
+        new.write_text(state(self._layout, self._fits, self._faults))
         new.rename(self._control / "state")
 
     def _send(self, text: str) -> None:

@@ -138,6 +138,7 @@ def test_a_driver_that_was_replaced_needs_a_new_process(fake_nvml: FakeNvml, ask
     fake_nvml.driver("590.10.01")
     assert refusal(ask, "nvmlDeviceGetCount") == LIB_RM_VERSION_MISMATCH
     assert refusal(ask, "nvmlInit") == LIB_RM_VERSION_MISMATCH
+    assert fake_nvml.path.resolve().name == "libnvidia-ml.so.590.10.01"
     fresh = new_asker()
     fresh("nvmlInit")
     assert fresh("nvmlSystemGetDriverVersion") == "590.10.01"
