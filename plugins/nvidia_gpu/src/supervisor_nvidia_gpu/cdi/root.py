@@ -1,0 +1,77 @@
+"""The driver's root: the host's own, or that of a container that brings the driver. Its links mean paths inside it."""
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from msgspec import Struct
+
+from supervisor import Host
+from supervisor_nvidia_gpu.nvml.library import inside
+
+MAX_ENTRIES = 50_000
+"""Of one directory that is listed."""
+
+
+class DriverRoot(Struct, frozen=True):
+    """Two views of one directory. Paths *in* it start with ``/`` and say nothing of either."""
+
+    host: str = "/"
+    """What the host calls it: ``/`` or ``/run/nvidia/driver``."""
+    mount: str = "/"
+    """Where this process sees the host's own root."""
+
+    @property
+    def place(self) -> str:
+        """Where this process sees it; without a slash at the end, so that a path in it can follow."""
+        return self.mount.rstrip("/") + self.host.rstrip("/")
+
+    def resolve(self, path: str) -> str | None:
+        """The path in the root without links, none of which leads out of it; ``None`` where nothing is."""
+        found = inside(self.place or "/", path)
+        return None if found is None else found.removeprefix(self.place)
+
+    def local(self, path: str) -> str:
+        """Where this process sees a path in it that has no links."""
+        return self.place + path
+
+    def on_host(self, path: str) -> str:
+        """What the host calls a path in it."""
+        return self.host.rstrip("/") + path
+
+    def file(self, path: str) -> str | None:
+        """As ``resolve``, of regular files alone: a directory of that name is a mistake of somebody's, and no file."""
+        return self._of_kind(path, stat.S_IFREG)
+
+    def socket(self, path: str) -> str | None:
+        return self._of_kind(path, stat.S_IFSOCK)
+
+    def _of_kind(self, path: str, kind: int) -> str | None:
+        found = self.resolve(path)
+        try:
+            return found if found is not None and stat.S_IFMT(os.lstat(self.local(found)).st_mode) == kind else None
+        except OSError:
+            return None
+
+    def names(self, directory: str) -> Iterator[str]:
+        """The names in a directory, sorted; none where there is no directory."""
+        found = self.resolve(directory)
+        try:
+            with os.scandir(self.local(found) if found is not None else "") as entries:
+                yield from sorted(entry.name for entry in islice(entries, MAX_ENTRIES))
+        except OSError:
+            return
+
+
+class Sight(Struct, frozen=True):
+    """Whether something is there that the host calls so: by the roots of the host, else below the mount of its own root."""
+
+    host: Host
+    mount: str = "/"
+
+    def __call__(self, name: str) -> bool:
+        local = self.host.local(posixpath.normpath(name))
+        return Path(local).exists() if local is not None else inside(self.mount, name) is not None
