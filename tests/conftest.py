@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests.machine import TOOLS, need
+from tests.machine import TOOLS, found, need
 
 pytest_plugins = ["tests.bed.fixtures", "tests.plugins.nvidia_gpu.fakenvml.fixtures"]
 
@@ -31,11 +31,15 @@ def _needs(item: pytest.Item) -> list[str]:
     return names + [marker.name for marker in item.iter_markers() if marker.name in {"root", "namespaces"}]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a need that nobody knows how to meet."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a need that nobody knows how to meet; where no skip is allowed, leave out what wants other hardware."""
     for item in items:
         if unknown := set(_needs(item)) - set(TOOLS):
             raise pytest.UsageError(f"{item.nodeid} requires {', '.join(sorted(unknown))}: not in tests/machine.py")
+    if config.getoption("--no-skips-allowed"):
+        left_out = [item for item in items if any(TOOLS[name].hardware and not found(name) for name in _needs(item))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,6 +24,8 @@ class Tool(NamedTuple):
     found: Callable[[], bool]
     packages: tuple[str, ...] = ()
     hint: str = ""
+    hardware: bool = False
+    """Nothing can be installed in its place, so its tests are left out even where no skip is allowed."""
 
     @property
     def remedy(self) -> str:
@@ -74,6 +76,7 @@ TOOLS = {
     "loop": Tool(
         lambda: os.access("/dev/loop-control", os.R_OK | os.W_OK), hint="needs leave to make loop devices (root, modprobe loop)"
     ),
+    "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
 

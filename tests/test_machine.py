@@ -24,6 +24,19 @@ def test_flies():
 def test_breathes():
     pass
 """
+EXOTIC = """
+import pytest
+from tests.machine import TOOLS, Tool
+
+TOOLS["warp"] = Tool(lambda: False, hint="needs a starship", hardware=True)
+
+@pytest.mark.requires("warp")
+def test_flies():
+    raise AssertionError("ran without its hardware")
+
+def test_breathes():
+    pass
+"""
 ABSENT = """
 import pytest
 
@@ -64,6 +77,17 @@ def test_a_forbidden_skip_fails(tmp_path: Path, jobs: int) -> None:
     assert done.returncode == 1, done.stdout
     assert "skipped, which is not allowed here: needs warp" in done.stdout
     assert "1 passed, 1 error" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_hardware_that_is_missing_is_named_but_never_demanded(tmp_path: Path, jobs: int) -> None:
+    """CI runs on machines that will never have it, and a person still reads what did not run."""
+    done = run(tmp_path, EXOTIC, jobs=jobs)
+    assert "needs warp: needs a starship\n    test_it.py::test_flies\n" in done.stdout
+    done = run(tmp_path, EXOTIC, jobs=jobs, no_skips=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout.splitlines()[-1]
+    assert "test_flies" not in done.stdout
 
 
 def test_a_forbidden_skip_of_a_module_fails(tmp_path: Path) -> None:
