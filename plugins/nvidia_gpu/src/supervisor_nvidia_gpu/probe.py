@@ -1,7 +1,9 @@
 """The plugin's side of the NVML border: a report whatever happens over there, and the events while it lives."""
 
+import contextlib
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -37,6 +39,7 @@ class Probe:
         self._usage = usage
         self._deadline = deadline
         self._border = Border(PROGRAM, host, Options(mount, root, host.proc))
+        weakref.finalize(self, self._border.close)  # nobody says when a plugin object is not needed any more
         self._aside = _Aside()
         self._bell = Bell()
         self._last = Report()
@@ -123,8 +126,9 @@ class Probe:
             self._border.restart(seen.why)
         elif self._is_stale(seen.report):
             self._border.restart("the driver has GPUs that it does not see")
-            again = self._ask()
-            return seen if again.report is None else again
+            with contextlib.suppress(BorderFailed):
+                again = self._ask()
+                return seen if again.report is None else again
         return seen
 
     def _ask(self) -> Seen:
