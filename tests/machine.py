@@ -76,6 +76,11 @@ TOOLS = {
     "loop": Tool(
         lambda: os.access("/dev/loop-control", os.R_OK | os.W_OK), hint="needs leave to make loop devices (root, modprobe loop)"
     ),
+    "podman": Tool(
+        _runs("sh", "-c", "podman --version && crun --version && busybox true"),
+        ("podman", "crun", "busybox-static"),
+        "needs root",
+    ),
     "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
