@@ -23,5 +23,5 @@ def build(folder: Path) -> Path:
         "-fvisibility=hidden",
         f"-Wl,-soname,{SONAME}",
     )
-    subprocess.run([*c_compiler(), *options, "-o", library, SOURCES / "nvml.c"], check=True)
+    subprocess.run([*c_compiler(), *options, "-o", library, *sorted(SOURCES.glob("*.c"))], check=True)
     return library

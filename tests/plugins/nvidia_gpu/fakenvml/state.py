@@ -1,4 +1,4 @@
-"""A layout as the text that the fake library reads; `nvml.c` says what its keys mean."""
+"""A layout as the text that the fake library reads; `state.h` says what it looks like."""
 
 from collections.abc import Iterator, Mapping
 
