@@ -10,12 +10,16 @@ from supervisor import plugins
 from supervisor.config import Change, PluginOptions
 from supervisor.config_file import Document
 from supervisor.errors import ConfigError, PluginFailed, PluginRefused
-from supervisor.events import Observer, PluginLoaded, PluginRejected
+from supervisor.events import DirectoryReplaced, Event, Observer, OwnershipChanged, PluginLoaded, PluginRejected
+from supervisor.generation import Generation
 from supervisor.host import Host
 from supervisor.inventory import Look
 from supervisor.isolation import IsolatedPackage, Limits
+from supervisor.memories import Memories
+from supervisor.memory import PackageMemory
+from supervisor.model import MetricFamily
 from supervisor.offers import Offers
-from supervisor.plugins import LoadedPackage, Made
+from supervisor.plugins import LoadedPackage
 from supervisor.units import PluginUnit
 
 LOAD_TIMEOUT = 20.0
@@ -31,7 +35,7 @@ class _Arrivals:
     """The packages that are ready while the start still waits."""
 
     waiting: set[str]
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, Generation] = field(default_factory=dict)
     problems: dict[str, tuple[str, ...]] = field(default_factory=dict)
     complete: trio.Event = field(default_factory=trio.Event)
     closed: bool = False
@@ -45,14 +49,16 @@ class _Arrivals:
 class Assembly:
     """All plugins of the process. Its mutable state: the units by plugin name, and what has been imported or started."""
 
-    def __init__(self, offers: Offers, nursery: trio.Nursery, host: Host, observe: Observer) -> None:
+    def __init__(self, offers: Offers, nursery: trio.Nursery, host: Host, memories: Memories, observe: Observer) -> None:
         self._offers = offers
         self._nursery = nursery
         self._host = host
+        self._memories = memories
         self._observe = observe
         self._packages = {package.name: package for package in plugins.installed()}
         self._loaded: dict[str, LoadedPackage] = {}
-        self._isolated: dict[str, IsolatedPackage] = {}
+        self._generations: dict[str, Generation] = {}
+        self._owner = False
         self.units: dict[str, PluginUnit] = {}
 
     @property
@@ -65,6 +71,22 @@ class Assembly:
         for unit in self.units.values():
             if concerned(unit.discovery.subsystems):
                 unit.discovery.look_again()
+
+    def __call__(self, event: Event) -> None:
+        """As an observer: pass on to the plugins who owns the node."""
+        if isinstance(event, OwnershipChanged) and event.active:
+            self._owner = True
+            self._memories.owned()
+            for generation in self._generations.values():
+                generation.own()
+        elif isinstance(event, OwnershipChanged | DirectoryReplaced):
+            self._owner = False
+            for generation in self._generations.values():
+                generation.disown()
+
+    def families(self) -> Mapping[str, tuple[MetricFamily, ...]]:
+        """What each plugin measured at its newest good look."""
+        return {unit.name: unit.look.families for unit in self.units.values() if unit.look is not None}
 
     # --- start --------------------------------------------------------------------------------------------------------
 
@@ -85,7 +107,7 @@ class Assembly:
         if arrivals.problems:
             raise _mistakes(arrivals.problems, document)
         for name in sorted(arrivals.made):  # in the order of names: of two plugins with one name the first is kept
-            self._run(self._units(name, arrivals.made[name], document.section(name).options))
+            self._run(self._units(arrivals.made[name], document.section(name).options))
         with trio.move_on_at(deadline):
             await _all_looked(self.units.values())
 
@@ -99,7 +121,7 @@ class Assembly:
     async def _arrive(self, name: str, document: Document, arrivals: _Arrivals) -> None:
         """Make a package ready, in time or later."""
         try:
-            made = await self._make(name, document, await self._value(name, document))
+            generation = await self._make(name, document, await self._value(name, document))
         except ConfigError as error:
             arrivals.problems[name] = error.problems
             if arrivals.closed:
@@ -108,12 +130,12 @@ class Assembly:
             self._reject(name, str(error))
         else:
             if arrivals.closed:
-                units = self._units(name, made, document.section(name).options)
+                units = self._units(generation, document.section(name).options)
                 for unit in units:
                     unit.deliver = self._deliver
                 self._run(units)
             else:
-                arrivals.made[name] = made
+                arrivals.made[name] = generation
         arrivals.arrived(name)
 
     def _run(self, units: Iterable[PluginUnit]) -> None:
@@ -162,21 +184,21 @@ class Assembly:
         return values
 
     async def _renew(self, name: str, document: Document, value: Any) -> None:
-        before = self._isolated.pop(name, None)
         try:
-            made = await self._make(name, document, value)
+            generation = await self._make(name, document, value)
         except (PluginRefused, PluginFailed) as error:
             self._reject(name, str(error))
-            if before is not None:
-                self._isolated[name] = before
             return
-        new = self._units(name, made, document.section(name).options)
+        before = self._generations.get(name)
+        if before is not None:
+            await before.make_way()
+        new = self._units(generation, document.section(name).options)
         for unit in new:
             self._nursery.start_soon(unit.run)
         await _all_looked(new)
         self._swap(name, new, before)
 
-    def _swap(self, name: str, new: Sequence[PluginUnit], before: IsolatedPackage | None) -> None:
+    def _swap(self, name: str, new: Sequence[PluginUnit], before: Generation | None) -> None:
         """Put the new objects of a package in the place of its old ones. No await in here: for everybody else it is one step."""
         old = {unit.name: unit for unit in self.units.values() if unit.package == name}
         for unit in old.values():
@@ -190,7 +212,7 @@ class Assembly:
         for plugin in old.keys() - self.units.keys():
             self._offers.retire(plugin)
         if not new:
-            before = self._isolated.pop(name, before)
+            before = self._generations.pop(name, before)
         if before is not None:
             before.close()
 
@@ -207,21 +229,22 @@ class Assembly:
             self._loaded[name] = await _in_thread(plugins.load, self._packages[name])
         return document.decode_plugin(name, self._loaded[name].config_type)
 
-    async def _make(self, name: str, document: Document, value: Any) -> Made:
+    async def _make(self, name: str, document: Document, value: Any) -> Generation:
         options = document.section(name).options
+        gate = self._memories.gate(name)
         if options.isolation == "thread":
-            return await _in_thread(plugins.make, self._loaded[name], value, self._host)
-        package = IsolatedPackage(name, value, self._host, _limits(options))
+            made = await _in_thread(plugins.make, self._loaded[name], value, self._host, PackageMemory(gate))
+            return Generation(name, gate, made)
+        package = IsolatedPackage(name, value, self._host, _limits(options), gate)
         try:
-            made = await _in_thread(package.load)
+            return Generation(name, gate, await _in_thread(package.load), package)
         except BaseException:
             package.close()
             raise
-        self._isolated[name] = package
-        return made
 
-    def _units(self, name: str, made: Made, options: PluginOptions) -> list[PluginUnit]:
-        """The units of one package; a plugin whose name another package has is refused, and both are named."""
+    def _units(self, generation: Generation, options: PluginOptions) -> Sequence[PluginUnit]:
+        """The units of one package, the newest from now on. A plugin whose name another package has is refused, and both are named."""
+        name, made = generation.package, generation.made
         package = self._packages[name]
         for refusal in made.refused:
             self._observe(PluginRejected(refusal.plugin, package.distribution, refusal.reason))
@@ -234,7 +257,12 @@ class Assembly:
                 self._observe(PluginRejected(plugin.name, package.distribution, reason))
                 continue
             self._observe(PluginLoaded(plugin.name, package.distribution, package.version))
-            units.append(PluginUnit(plugin, name, options, self._observe))
+            unit = PluginUnit(plugin, name, options, self._observe, self.units.keys, generation.gate.taken_over)
+            units.append(unit)
+        generation.units = units
+        self._generations[name] = generation
+        if self._owner:
+            generation.own()
         return units
 
     def _reject(self, name: str, reason: str) -> None:

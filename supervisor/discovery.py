@@ -139,7 +139,7 @@ class Discovery:
 
 
 def vouched_by_nobody(look: Look, plugin: str) -> Look:
-    """The same devices, none of them healthy: their plugin has been silent for too long."""
+    """The same devices, none of them healthy, and no metrics: their plugin has been silent for too long."""
     reason = f"plugin {plugin} cannot look at its hardware"
 
     def doubted(device: Device) -> Device:
@@ -149,4 +149,4 @@ def vouched_by_nobody(look: Look, plugin: str) -> Look:
         resource: msgspec.structs.replace(inventory, devices=tuple(doubted(device) for device in inventory.devices))
         for resource, inventory in look.inventories.items()
     }
-    return msgspec.structs.replace(look, inventories=inventories)
+    return msgspec.structs.replace(look, inventories=inventories, families=())

@@ -227,6 +227,19 @@ class TombstoneCleared(Event, frozen=True):
     reason: str
 
 
+class MemoryUnwritten(Event, frozen=True):
+    """What a package asked to keep over restarts is not on the disk; it is tried again. Without a package: nothing can be."""
+
+    package: str
+    reason: str
+
+
+class MemoryWritten(Event, frozen=True):
+    """What ``MemoryUnwritten`` told of this package is over."""
+
+    package: str
+
+
 class HttpListening(Event, frozen=True):
     """The probes and the metrics can be fetched at ``address``."""
 

@@ -36,6 +36,11 @@ class Node:
         self.active_since: float | None = None
         """When this process became the owner; ``None`` while it stands by."""
 
+    def owns(self) -> bool:
+        """Whether this process owns the directory that is at the path right now. For any thread."""
+        ownership = self._ownership
+        return self.active_since is not None and ownership is not None and ownership.holds()
+
     async def run(self) -> None:
         """Until cancelled. Raises ``NodeError`` when only a person, or a new container, can help."""
         while True:

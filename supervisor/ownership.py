@@ -44,14 +44,15 @@ class Ownership:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        return self._is_the_one_at_its_path()
+        return self.holds()
 
     def take(self) -> bool:
         """Wait until it can be had. ``False``: what was locked is no longer the file at the path; open it again."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        return self._is_the_one_at_its_path()
+        return self.holds()
 
-    def _is_the_one_at_its_path(self) -> bool:
+    def holds(self) -> bool:
+        """Whether what was locked is still the file at the path."""
         mine = os.fstat(self._descriptor)
         try:
             there = self.path.stat()

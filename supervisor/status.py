@@ -53,6 +53,7 @@ class NoticeOrigin(enum.StrEnum):
     CLAIM = "claim"
     WATCH = "watch"
     UDEV = "udev"
+    MEMORY = "memory"
 
 
 class Notice(Struct, frozen=True):

@@ -8,6 +8,7 @@
         ├── udev         one netlink socket for all plugins
         ├── configuration
         ├── bookkeeping  ledger and tombstones
+        ├── memories     what plugins keep over restarts
         └── node         lock, sockets, registrar
 
 Mutable state of the process: the feeds' current values (``offers``), the states of the registrar, the status board, the counters of
@@ -16,7 +17,7 @@ metrics and servicers, and local variables of tasks.
 
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import trio
@@ -24,16 +25,17 @@ from msgspec import Struct
 
 from supervisor.assembly import Assembly
 from supervisor.bookkeeping import Bookkeeper, sources
-from supervisor.config import HttpConfig, SupervisorConfig, diff
+from supervisor.config import HttpConfig, diff
 from supervisor.config_file import Document
 from supervisor.config_watch import watch_config
 from supervisor.errors import ConfigError, SupervisorError
-from supervisor.events import ConfigApplied, ConfigRejected, Event
+from supervisor.events import ConfigApplied, ConfigRejected, Event, Observer
 from supervisor.heartbeat import PERIOD, Watch
-from supervisor.host import Host
 from supervisor.inventory import Inventory
 from supervisor.kubelet.wire import Wire
 from supervisor.ledger import Ledger
+from supervisor.memories import Memories
+from supervisor.model import MetricFamily
 from supervisor.node import Node
 from supervisor.observe import http
 from supervisor.observe.board import StatusBoard
@@ -77,7 +79,7 @@ class Supervisor:
         self._document = setup.document
         self._generation = 1
         self._board = StatusBoard()
-        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts, self._inventories)
+        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts, self._inventories, self._families)
         self._wake = WakeUp()
         self._wire = Wire(self._wake.set_from_thread)
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
@@ -85,11 +87,14 @@ class Supervisor:
         ledger = Ledger(sources(self._wire, config.kubelet.pod_resources_socket, setup.directory))
         self._bookkeeper = Bookkeeper(ledger, self._tombstones, self._offers, self._wire)
         self._node = Node(setup.directory, setup.ownership, self._wire, self._wake, self.observe)
+        self._memories = Memories(setup.directory, config.host.proc, self._node.owns, self.observe)
+        self._observers: list[Observer] = [self._board, self._metrics, self._log, self._bookkeeper]
+        self._assembly: Assembly | None = None
         self._beat = time.monotonic()
 
     def observe(self, event: Event) -> None:
         """Hand an event to everybody who subscribes."""
-        for observer in (self._board, self._metrics, self._log, self._bookkeeper):
+        for observer in self._observers:
             observer(event)
 
     async def run(self) -> None:
@@ -109,8 +114,11 @@ class Supervisor:
     async def _work(self) -> None:
         async with trio.open_nursery() as work:
             await work.start(self._stop_on_signal, work.cancel_scope)
-            assembly = Assembly(self._offers, work, _host(self._document.config), self.observe)
+            assembly = Assembly(self._offers, work, self._document.config.host.roots, self._memories, self.observe)
+            self._assembly = assembly
+            self._observers.append(assembly)
             work.start_soon(self._node.run)
+            work.start_soon(self._memories.run)
             await self._prepare(assembly)
             assembly.offer()
             self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
@@ -185,11 +193,10 @@ class Supervisor:
     def _inventories(self) -> Iterable[Inventory]:
         return [inventory for inventory in self._offers.resources.values() if inventory is not None]
 
+    def _families(self) -> Mapping[str, tuple[MetricFamily, ...]]:
+        return {} if self._assembly is None else self._assembly.families()
+
     def _rpc_counts(self) -> Iterable[RpcCounts]:
         levels = self._wire.levels()
         counts = self._wire.counts()
         return [RpcCounts(resource, levels[resource].streams, counts[resource]) for resource in levels.keys() & counts.keys()]
-
-
-def _host(config: SupervisorConfig) -> Host:
-    return Host(config.host.sysfs, config.host.dev, config.host.proc, config.host.run_udev)

@@ -3,17 +3,20 @@
 import contextlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
 import trio
 
 from supervisor.calls import PluginCalls
 from supervisor.config import PluginOptions
 from supervisor.contract import describe
 from supervisor.discovery import Discovery
+from supervisor.errors import PluginFailed
 from supervisor.events import Observer, WatchFailed
-from supervisor.hookspecs import DevicePlugin, Watcher
-from supervisor.inventory import Look
+from supervisor.families import without_others
+from supervisor.hookspecs import DevicePlugin, Successor, Watcher
+from supervisor.inventory import Inventory, Look
 from supervisor.looking import Looker
 from supervisor.slots import Slots
 
@@ -24,9 +27,20 @@ Deliver = Callable[["PluginUnit", Look], None]
 
 
 class PluginUnit:
-    """Everything that belongs to one plugin object. ``deliver`` gets its looks, once ``deliver`` has been set."""
+    """Everything that belongs to one plugin object. ``deliver`` gets its looks, once ``deliver`` has been set.
 
-    def __init__(self, plugin: DevicePlugin, package: str, options: PluginOptions, observe: Observer) -> None:
+    ``neighbours`` tells the names of all plugins, and ``taken_over`` is told when this one has taken over.
+    """
+
+    def __init__(
+        self,
+        plugin: DevicePlugin,
+        package: str,
+        options: PluginOptions,
+        observe: Observer,
+        neighbours: Callable[[], Iterable[str]] = tuple,
+        taken_over: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.name = plugin.name
         self.package = package
         self.plugin = plugin
@@ -44,14 +58,33 @@ class PluginUnit:
             pre_start_timeout=options.pre_start_timeout,
             preferred_allocation_timeout=options.preferred_allocation_timeout,
         )
-        looker = Looker(plugin, options.look_timeout, self._look_again)
-        self.discovery = Discovery(plugin.name, looker.look, options, self._looked, observe)
+        self._looker = Looker(plugin, options.look_timeout, self._look_again)
+        self.discovery = Discovery(plugin.name, self._look, options, self._looked, observe)
+        self._neighbours = neighbours
+        self._taken_over = taken_over
+        self._owner = False
+        self._is_to_take_over = False
         self._scope = trio.CancelScope()
+        self._attention = trio.CancelScope()
 
     def _look_again(self) -> None:
         self.discovery.look_again()
 
+    async def _look(self, trusted: Mapping[str, Inventory]) -> Look:
+        if self._is_to_take_over and isinstance(self.plugin, Successor):
+            self._is_to_take_over = False
+            try:
+                await self._looker.take_over(self.plugin)
+            except PluginFailed:
+                self._is_to_take_over = self._owner
+                raise
+            self._taken_over(self.name)
+        return await self._looker.look(trusted)
+
     def _looked(self, look: Look) -> None:
+        families, problems = without_others(self.name, look.families, self._neighbours())
+        if problems:
+            look = msgspec.structs.replace(look, families=families, notices=(*look.notices, *problems))
         self.look = look
         if self.deliver is not None:
             self.deliver(self, look)
@@ -60,16 +93,37 @@ class PluginUnit:
         """Look once, then look and watch until ``retire``."""
         with self._scope:
             try:
-                await self.discovery.look_now()
-                self.discovery.look_again()  # until it had looked, nobody knew which events to pass on to it
-                self.looked.set()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self.discovery.run)
-                    if isinstance(self.plugin, Watcher):
-                        nursery.start_soon(self._keep_watching, self.plugin)
+                with self._attention:
+                    await self._look_and_watch()
+                await trio.sleep_forever()  # it rests
             finally:
                 self.looked.set()
                 self._slots.close()
+
+    async def _look_and_watch(self) -> None:
+        await self.discovery.look_now()
+        self.discovery.look_again()  # until it had looked, nobody knew which events to pass on to it
+        self.looked.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.discovery.run)
+            if isinstance(self.plugin, Watcher):
+                nursery.start_soon(self._keep_watching, self.plugin)
+
+    def own(self) -> None:
+        """This process owns the node: a plugin that is a successor takes over before its next look, which is soon."""
+        self._owner = True
+        if isinstance(self.plugin, Successor):
+            self._is_to_take_over = True
+            self.discovery.look_again()
+
+    def disown(self) -> None:
+        """This process owns the node no longer, or not yet."""
+        self._owner = self._is_to_take_over = False
+
+    async def rest(self) -> None:
+        """Look and watch no more, and wait for a look that is under way. Calls of the kubelet are still answered."""
+        self._attention.cancel()
+        await self._looker.idle()
 
     def retire(self) -> None:
         self.deliver = None

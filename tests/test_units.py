@@ -9,10 +9,10 @@ import trio
 import trio.testing
 
 from supervisor.config import PluginOptions
-from supervisor.events import Event, WatchFailed
+from supervisor.events import Event, LookFailed, WatchFailed
 from supervisor.hookspecs import LookAgain
 from supervisor.inventory import Look
-from supervisor.model import Device
+from supervisor.model import Device, MetricFamily
 from supervisor.slots import Expired, Outcome
 from supervisor.units import WATCH_BACKOFF, PluginUnit
 
@@ -55,15 +55,18 @@ class Mute(BaseException):
 class Life:
     """A running unit, its looks and its failures as they come."""
 
-    def __init__(self, plugin: Plugin) -> None:
+    def __init__(self, plugin: Plugin, **told: Any) -> None:
         self._sends, self.looks = trio.open_memory_channel[Look](100)
         self._fails, self.failures = trio.open_memory_channel[WatchFailed](100)
-        self.unit = PluginUnit(plugin, "package", PluginOptions(), self._observe)
+        self._failed, self.failed_looks = trio.open_memory_channel[LookFailed](100)
+        self.unit = PluginUnit(plugin, "package", PluginOptions(), self._observe, **told)
         self.unit.deliver = lambda _, look: self._sends.send_nowait(look)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, WatchFailed):
             self._fails.send_nowait(event)
+        if isinstance(event, LookFailed):
+            self._failed.send_nowait(event)
 
 
 async def idle(look_again: LookAgain) -> None:
@@ -242,3 +245,168 @@ async def test_retiring_at_once_leaves_no_event_source_running() -> None:
 
     assert await trio.to_thread.run_sync(all_ended)
     assert threading.active_count() < threads + 20
+
+
+class Heir(Plugin):
+    """A plugin that takes over; it notes what is asked of it, and in which thread."""
+
+    def __init__(self, problems: int = 0) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.problems = problems
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def take_over(self) -> None:
+        self.asked.append("take_over")
+        if self.problems:
+            self.problems -= 1
+            raise OSError("the disk is full")
+
+    def discover(self) -> Mapping[str, Sequence[Device]]:
+        self.asked.append("discover")
+        self.begun.set()
+        self.go.wait(SOON)
+        self.asked.append("discovered")
+        return super().discover()
+
+
+LOOK = ["discover", "discovered"]
+
+
+async def test_an_owner_takes_over_before_the_first_look() -> None:
+    """Where this process owns the node by then, the look shows what the plugin has written."""
+    plugin, told = Heir(), list[str]()
+    life = Life(plugin, taken_over=told.append)
+    life.unit.own()
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            await life.looks.receive()
+            await life.looks.receive()
+            life.unit.retire()
+    assert plugin.asked == ["take_over", *LOOK, *LOOK]
+    assert told == ["p"]
+
+
+async def test_a_standby_takes_over_when_it_becomes_the_owner() -> None:
+    """Never beside a look: after the one that is under way, and another look follows."""
+    plugin, told = Heir(), list[str]()
+    plugin.go.clear()
+    life = Life(plugin, taken_over=told.append)
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            assert await trio.to_thread.run_sync(plugin.begun.wait, SOON)
+            life.unit.own()
+            plugin.go.set()
+            await life.looks.receive()
+            assert (plugin.asked[:2], told) == (LOOK, [])
+            await life.looks.receive()
+            life.unit.retire()
+    assert plugin.asked == [*LOOK, "take_over", *LOOK]
+    assert told == ["p"]
+
+
+async def test_a_standby_takes_nothing_over(mock_clock: trio.testing.MockClock) -> None:
+    """However long it waits and looks."""
+    plugin = Heir()
+    life = Life(plugin)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.unit.run)
+        for _ in range(5):
+            await life.looks.receive()
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(100)
+        life.unit.retire()
+    assert "take_over" not in plugin.asked
+
+
+async def test_taking_over_that_fails_is_a_failed_look_and_tried_again(mock_clock: trio.testing.MockClock) -> None:
+    """With the back-off of looks, until it succeeds; only then it is told, once."""
+    plugin, told = Heir(problems=2), list[str]()
+    life = Life(plugin, taken_over=told.append)
+    life.unit.own()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.unit.run)
+        for number in (1, 2):
+            failure = await life.failed_looks.receive()
+            assert "take_over() failed: OSError: the disk is full" in failure.reason
+            assert (failure.failures, told) == (number, [])
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(failure.retry_in + 1)
+        await life.looks.receive()
+        life.unit.retire()
+    assert plugin.asked == ["take_over", "take_over", "take_over", *LOOK]
+    assert told == ["p"]
+
+
+async def test_owning_again_is_taking_over_again() -> None:
+    """The directory was replaced: another process may have owned the node in between."""
+    plugin, told = Heir(), list[str]()
+    life = Life(plugin, taken_over=told.append)
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            await life.unit.looked.wait()
+            for times in (1, 2):
+                life.unit.own()
+                while len(told) < times:
+                    await life.looks.receive()
+                life.unit.disown()
+            life.unit.retire()
+    assert plugin.asked.count("take_over") == 2
+
+
+async def test_resting_waits_for_the_look_and_ends_no_calls() -> None:
+    """Those who come after may write on the node then, while the kubelet is still answered."""
+    plugin = Heir()
+    plugin.go.clear()
+    life = Life(plugin)
+    rested = trio.Event()
+
+    async def rest() -> None:
+        await life.unit.rest()
+        rested.set()
+
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            assert await trio.to_thread.run_sync(plugin.begun.wait, SOON)
+            nursery.start_soon(rest)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not rested.is_set()
+            plugin.go.set()
+            await rested.wait()
+            assert plugin.asked == LOOK
+            life.unit.discovery.look_again()
+            outcomes, ended = [], trio.Event()
+            token = trio.lowlevel.current_trio_token()
+
+            def done(outcome: Outcome) -> None:
+                outcomes.append(outcome)
+                token.run_sync_soon(ended.set)
+
+            life.unit.calls.slots.submit(lambda: "answer", deadline=float("inf"), done=done)
+            await ended.wait()
+            life.unit.retire()
+    assert outcomes != [Expired()]
+    assert plugin.asked == LOOK
+
+
+async def test_a_metric_with_the_name_of_another_plugins_is_left_out() -> None:
+    """And told like a notice; the other metrics stay."""
+
+    class Measuring(Plugin):
+        def collect_metrics(self) -> Sequence[MetricFamily]:
+            return [MetricFamily("x_faults", "Faults."), MetricFamily("faults", "Faults.")]
+
+    life = Life(Measuring(), neighbours=lambda: ["p", "p-x"])
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            look = await life.looks.receive()
+            life.unit.retire()
+    assert [family.name for family in look.families] == ["faults"]
+    assert "device_plugin_p_x_faults is a name of plugin p-x" in look.notices[0]
+    assert life.unit.look is look

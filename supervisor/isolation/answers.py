@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from supervisor.isolation import frames
-from supervisor.model import Device
+from supervisor.model import Device, MetricFamily, Sample
 
 _DEVICE = msgspec.msgpack.Decoder(Device)
 
@@ -46,12 +46,31 @@ def _device(raw: msgspec.Raw, known: Mapping[str, Device]) -> Any:
     return old if old == device else device
 
 
+def families(raw: msgspec.Raw) -> Any:
+    """What a plugin measured."""
+    try:
+        listed = msgspec.msgpack.decode(raw, type=list[msgspec.Raw])
+    except msgspec.ValidationError:
+        return msgspec.msgpack.decode(raw)
+    return [_family(each) for each in listed]
+
+
+def _family(raw: msgspec.Raw) -> Any:
+    family = struct(raw, MetricFamily)
+    if type(family) is MetricFamily and isinstance(family.samples, list):
+        return msgspec.structs.replace(family, samples=tuple(_made(sample, Sample) for sample in family.samples))
+    return family
+
+
 def struct(raw: msgspec.Raw, kind: type[msgspec.Struct]) -> Any:
     """A value of ``kind``, valid or not: a struct checks nothing when it is made, and its user says best what is wrong with it."""
     try:
         return msgspec.msgpack.decode(raw, type=kind)
     except msgspec.ValidationError:
-        value = msgspec.msgpack.decode(raw)
+        return _made(msgspec.msgpack.decode(raw), kind)
+
+
+def _made(value: Any, kind: type[msgspec.Struct]) -> Any:
     if isinstance(value, dict) and value.keys() <= set(kind.__struct_fields__):
         with contextlib.suppress(TypeError):  # a field without a default is missing
             return kind(**value)

@@ -18,11 +18,17 @@ from supervisor.border import framing
 from supervisor.border.child import failure, limit_memory, serve_connections, take_over_descriptors
 from supervisor.border.messages import Answer, Failure
 from supervisor.contract import describe
+from supervisor.families import MOST_FAMILIES, MOST_SAMPLES
 from supervisor.inventory import MAX_DEVICES
 from supervisor.isolation import frames
+from supervisor.isolation.remembering import Remote
+from supervisor.memory import PackageMemory
+from supervisor.model import MetricFamily
 from supervisor.plugins import load_objects
 
-METHODS = ("watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain")
+METHODS = (
+    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "take_over", "collect_metrics",
+)  # fmt: skip
 """What a plugin may be able to do, each named as its method."""
 
 
@@ -31,19 +37,21 @@ def main() -> NoReturn:
     control = take_over_descriptors()
     start = msgspec.msgpack.decode(framing.receive(control), type=frames.Start)
     limit_memory(start.memory)
-    plugins = _load(start, control)
-    serve_connections(control, lambda connection: _serve(connection, plugins))
+    remote = Remote(start.recalled)
+    plugins = _load(start, control, remote)
+    serve_connections(control, lambda connection: _serve(connection, plugins, remote))
 
 
-def _load(start: frames.Start, control: socket.socket) -> Mapping[str, Any]:
+def _load(start: frames.Start, control: socket.socket, remote: Remote) -> Mapping[str, Any]:
     try:
-        made = load_objects(start.package, start.section, start.host)
+        made = load_objects(start.package, start.section, start.host, PackageMemory(remote))
         plugins = {plugin.name: plugin for plugin in made.plugins}
         infos = tuple(
             frames.PluginInfo(name, _subsystems(plugin), frozenset(each for each in METHODS if hasattr(plugin, each)))
             for name, plugin in plugins.items()
         )
-        framing.send(control, frames.Started(infos, tuple((each.plugin, each.reason) for each in made.refused)))
+        refused = tuple((each.plugin, each.reason) for each in made.refused)
+        framing.send(control, frames.Started(infos, refused, made.remembers))
     except BaseException as error:  # noqa: BLE001 - loading runs code of the package
         framing.send(control, _failure(error))
         os._exit(1)
@@ -54,10 +62,13 @@ def _failure(error: BaseException) -> Failure:
     return failure(error, describe)
 
 
-def _serve(connection: socket.socket, plugins: Mapping[str, Any]) -> None:
+def _serve(connection: socket.socket, plugins: Mapping[str, Any], remote: Remote) -> None:
     last_look = b""
     while True:
-        request: frames.Request = msgspec.msgpack.decode(framing.receive(connection), type=frames.Request)
+        request = msgspec.msgpack.decode(framing.receive(connection), type=frames.Request | frames.Remember)
+        if isinstance(request, frames.Remember):
+            remote.connect(connection.dup())
+            return
         plugin = plugins[request.plugin]
         if isinstance(request, frames.Watch):
             _watch(connection, plugin)
@@ -113,6 +124,10 @@ def _call(plugin: Any, request: frames.Request) -> object:
             return plugin.preferred_allocation(request.resource, request.available, request.must_include, request.size)
         case frames.PreStart():
             return plugin.pre_start(request.resource, request.devices)
+        case frames.TakeOver():
+            return plugin.take_over()
+        case frames.CollectMetrics():
+            return _measured(plugin)
         case _:
             raise TypeError(f"{type(request).__name__} has no answer")
 
@@ -126,6 +141,22 @@ def _look(plugin: Any) -> frames.Seen:
     required = {name: _or_error(plugin.pre_start_required, name) for name in resources if asks and isinstance(name, str)}
     notices = _or_error(lambda: tuple(plugin.notices())) if hasattr(plugin, "notices") else ()
     return frames.Seen(resources, _subsystems(plugin), required, notices)
+
+
+def _measured(plugin: Any) -> object:
+    found = plugin.collect_metrics()
+    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
+        return found
+    return [_sendable_family(each) for each in islice(found, MOST_FAMILIES + 1)]
+
+
+def _sendable_family(family: object) -> object:
+    """What no message can hold costs that sample, where it is one."""
+    sendable = _sendable(family)
+    if sendable is family or not (isinstance(family, MetricFamily) and isinstance(family.samples, tuple | list)):
+        return sendable
+    samples = tuple(_sendable(sample) for sample in family.samples[: MOST_SAMPLES + 1])
+    return _sendable(msgspec.structs.replace(family, samples=samples))
 
 
 def _listed(devices: object) -> object:

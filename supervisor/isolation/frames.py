@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from supervisor.host import Host
+from supervisor.memory import EMPTY
 from supervisor.model import ContainerEdits, Device
 
 
@@ -18,6 +19,8 @@ class Start(msgspec.Struct, frozen=True):
     section: dict[str, Any] | None
     host: Host
     memory: int
+    recalled: bytes = EMPTY
+    """What the package remembers from before."""
 
 
 class PluginInfo(msgspec.Struct, frozen=True):
@@ -33,6 +36,8 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
     plugins: tuple[PluginInfo, ...]
     refused: tuple[tuple[str, str], ...] = ()
+    remembers: bool = False
+    """Whether the package asked for its memory, and a connection for it is wanted."""
 
 
 class Unchanged(msgspec.Struct, frozen=True, tag=True):
@@ -69,6 +74,32 @@ class PreStart(msgspec.Struct, frozen=True, tag="pre_start"):
     devices: tuple[Device, ...]
 
 
+class TakeOver(msgspec.Struct, frozen=True, tag="take_over"):
+    plugin: str
+
+
+class CollectMetrics(msgspec.Struct, frozen=True, tag="collect_metrics"):
+    plugin: str
+
+
+class Remember(msgspec.Struct, frozen=True, tag="remember"):
+    """Turns the connection round: from now on the process asks, with ``Recall`` and ``Keep``, and the supervisor answers."""
+
+
+class Recall(msgspec.Struct, frozen=True, tag=True):
+    """Answered with ``Recalled``."""
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    memory: bytes
+
+
+class Keep(msgspec.Struct, frozen=True, tag=True):
+    """Not answered."""
+
+    memory: bytes
+
+
 class Watch(msgspec.Struct, frozen=True, tag="watch"):
     """Turns the connection into a stream of bytes from the plugin: ``LOOK_AGAIN`` for each call, then ``ENDED`` and why."""
 
@@ -78,7 +109,7 @@ class Watch(msgspec.Struct, frozen=True, tag="watch"):
 LOOK_AGAIN = b"!"
 ENDED = b"."
 
-Request = Discover | Explain | Allocate | PreferredAllocation | PreStart | Watch
+Request = Discover | Explain | Allocate | PreferredAllocation | PreStart | TakeOver | CollectMetrics | Watch
 
 
 class Seen(msgspec.Struct, frozen=True):

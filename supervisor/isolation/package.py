@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,9 @@ from supervisor.hookspecs import DevicePlugin, LookAgain
 from supervisor.host import Host
 from supervisor.isolation import answers, frames
 from supervisor.isolation.process import Process
-from supervisor.model import ContainerEdits, Device
+from supervisor.isolation.remembering import serve
+from supervisor.memory import NOTHING, Gate, Keeper
+from supervisor.model import ContainerEdits, Device, MetricFamily
 from supervisor.plugins import Made, Refusal
 
 MOST_UNREAPED = 3
@@ -49,7 +51,15 @@ class IsolatedPackage:
     plugins block.
     """
 
-    def __init__(self, name: str, section: Mapping[str, Any] | None, host: Host, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        section: Mapping[str, Any] | None,
+        host: Host,
+        limits: Limits | None = None,
+        keeper: Keeper = NOTHING,
+    ) -> None:
+        """``keeper`` is where its memory is kept."""
         self.name = name
         self.limits = limits or Limits()
         self._start = frames.Start(name, None if section is None else dict(section), host, self.limits.memory)
@@ -57,6 +67,8 @@ class IsolatedPackage:
         self._process: Process | None = None
         self._killed: list[Process] = []
         self._closed = False
+        self._keeper = keeper
+        self._gate = Gate(keeper)
 
     def load(self) -> Made:
         """The plugins of the package, and what is wrong with those that are left out.
@@ -65,7 +77,7 @@ class IsolatedPackage:
         """
         started = self.running_for_look(time.monotonic() + self.limits.load).started
         plugins = tuple(_proxy(self, info) for info in started.plugins)
-        return Made(plugins, tuple(Refusal(name, reason) for name, reason in started.refused))
+        return Made(plugins, tuple(Refusal(name, reason) for name, reason in started.refused), started.remembers)
 
     def close(self) -> None:
         """Kill the process for good. Waits for nothing."""
@@ -114,10 +126,27 @@ class IsolatedPackage:
             raise PluginFailed(
                 f"{len(self._killed)} killed processes of it hang in the kernel; no other is started before one ends"
             )
-        process = Process(self._start, deadline)
+        process = Process(msgspec.structs.replace(self._start, recalled=self._keeper.recall()), deadline)
+        if process.started.remembers:
+            self._remember(process)
         if self._closed:
             process.kill("its package was retired")
         return process
+
+    def _remember(self, process: Process) -> None:
+        """Let the process recall, and keep once its plugins have taken over: each life of it begins as a standby."""
+        self._gate.close()
+        self._gate = gate = Gate(self._keeper)
+        gate.open(info.name for info in process.started.plugins if "take_over" in info.capabilities)
+        connection = process.connect()
+        with process.blamed("the connection for its memory"):
+            framing.send(connection, frames.Remember(), time.monotonic() + 1.0)
+            threading.Thread(target=serve, args=(connection, gate), name=f"{self.name} memory", daemon=True).start()
+
+    def taken_over(self, plugin: str, process: Process) -> None:
+        """A plugin has taken over in this life of the process."""
+        if process is self._process:
+            self._gate.taken_over(plugin)
 
 
 class _Proxy:
@@ -129,19 +158,28 @@ class _Proxy:
         self._capabilities = info.capabilities
         self._package = package
         self._seen = frames.Seen({}, info.subsystems, {}, ())
+        self._deadline = 0.0
 
     def discover(self) -> Mapping[str, Sequence[Device]]:
         """The plugin's look; devices, and the whole, that are as before are the same objects as before."""
-        deadline = time.monotonic() + PUNCTUAL * self._package.limits.look
-        process = self._package.running_for_look(deadline)
-        self._check(process)
-        reply = process.ask(frames.Discover(self.name), deadline, lane=self.name)
+        process = self._process_for_look()
+        self._prepare(process)
+        reply = process.ask(frames.Discover(self.name), self._deadline, lane=self.name)
         if isinstance(reply, Answer):
             with process.blamed("discover()"):
                 self._seen = answers.seen(reply.value, self._seen.resources)
             self.udev_subsystems = self._seen.subsystems
         resources: Mapping[str, Sequence[Device]] = self._seen.resources
         return resources
+
+    def _process_for_look(self) -> Process:
+        self._deadline = time.monotonic() + PUNCTUAL * self._package.limits.look
+        process = self._package.running_for_look(self._deadline)
+        self._check(process)
+        return process
+
+    def _prepare(self, process: Process) -> None:
+        """What has to be done before the look."""
 
     def _check(self, process: Process) -> None:
         now = {info.name: info.capabilities for info in process.started.plugins}
@@ -226,6 +264,34 @@ class _Explains(_Proxy):
         return answer
 
 
+class _TakesOver(_Proxy):
+    _owner: Process | None = None
+    """The life in which it has taken over; another one after it does so by itself."""
+
+    def take_over(self) -> None:
+        """As the plugin does it, in its looking thread."""
+        self._take_over_in(self._process_for_look())
+
+    def _prepare(self, process: Process) -> None:
+        if self._owner is not None and self._owner is not process:
+            self._take_over_in(process)
+
+    def _take_over_in(self, process: Process) -> None:
+        process.ask(frames.TakeOver(self.name), self._deadline, lane=self.name)
+        self._owner = process
+        self._package.taken_over(self.name, process)
+
+
+class _Measures(_Proxy):
+    def collect_metrics(self) -> Iterable[MetricFamily]:
+        """As the plugin measured, in its looking thread, in what is left of the look's time."""
+        process = self._package.running()
+        reply = process.ask(frames.CollectMetrics(self.name), self._deadline, lane=self.name)
+        with process.blamed("collect_metrics()"):
+            found: Iterable[MetricFamily] = answers.families(reply.value if isinstance(reply, Answer) else msgspec.Raw())
+        return found
+
+
 _CAPABILITIES = {
     "watch": _Watches,
     "allocate": _Allocates,
@@ -233,6 +299,8 @@ _CAPABILITIES = {
     "pre_start": _PreStarts,
     "notices": _Notices,
     "explain": _Explains,
+    "take_over": _TakesOver,
+    "collect_metrics": _Measures,
 }
 
 

@@ -285,10 +285,25 @@ def _(status: Status, event: events.ConfigRejected, now: float) -> Status:
 
 @_on(events.UdevImpaired)
 def _(status: Status, event: events.UdevImpaired, now: float) -> Status:
-    return replace(status, notices=(Notice(NoticeOrigin.UDEV, "", printable(event.reason), now),))
+    return _to_know(status, NoticeOrigin.UDEV, "", event.reason, now)
 
 
 @_on(events.UeventReceived)
 def _(status: Status, event: events.UeventReceived, now: float) -> Status:
     """Events come: whatever was wrong with their source is over."""
-    return replace(status, notices=()) if status.notices else status
+    return replace(status, notices=_without(status.notices, NoticeOrigin.UDEV)) if status.notices else status
+
+
+@_on(events.MemoryUnwritten)
+def _(status: Status, event: events.MemoryUnwritten, now: float) -> Status:
+    return _to_know(status, NoticeOrigin.MEMORY, event.package, event.reason, now)
+
+
+@_on(events.MemoryWritten)
+def _(status: Status, event: events.MemoryWritten, now: float) -> Status:
+    return replace(status, notices=_without(status.notices, NoticeOrigin.MEMORY, printable(event.package, 128)))
+
+
+def _to_know(status: Status, origin: NoticeOrigin, about: str, text: str, now: float) -> Status:
+    new = Notice(origin, printable(about, 128), printable(text), now)
+    return replace(status, notices=_with(status.notices, new))

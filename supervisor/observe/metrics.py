@@ -23,10 +23,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from supervisor import events
+from supervisor.families import exposed_name, without_others
 from supervisor.inventory import Inventory
 from supervisor.levels import ALLOCATION_BOUNDS, Counts
-from supervisor.model import Health
-from supervisor.status import PluginState, Status, printable
+from supervisor.model import Health, MetricFamily
+from supervisor.status import NoticeOrigin, PluginState, Status, printable
 
 LOOK_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds; from a handful of sysfs reads (1 ms) to a driver that is about to run into its deadline."""
@@ -58,6 +59,8 @@ class Taken(Struct, frozen=True):
     status: Status
     rpcs: tuple[RpcCounts, ...] = ()
     inventories: tuple[Inventory, ...] = ()
+    families: Mapping[str, tuple[MetricFamily, ...]] = {}
+    """By plugin."""
 
 
 class Metrics:
@@ -68,10 +71,12 @@ class Metrics:
         status: Callable[[], Status],
         rpcs: Callable[[], Iterable[RpcCounts]] = tuple,
         inventories: Callable[[], Iterable[Inventory]] = tuple,
+        families: Callable[[], Mapping[str, tuple[MetricFamily, ...]]] = dict,
     ) -> None:
         self._status = status
         self._rpcs = rpcs
         self._inventories = inventories
+        self._families = families
         # Each counter and histogram would bring a second series with the time of its birth, which nobody asks for.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
         registry = self._registry = CollectorRegistry()
@@ -116,7 +121,7 @@ class Metrics:
 
     def take(self) -> Taken:
         """The values of this moment. For the supervising thread."""
-        return Taken(self._status(), tuple(self._rpcs()), tuple(self._inventories()))
+        return Taken(self._status(), tuple(self._rpcs()), tuple(self._inventories()), dict(self._families()))
 
     def render(self, taken: Taken, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, as OpenMetrics where the ``Accept`` header wants it. For any thread.
@@ -170,6 +175,7 @@ class _Page(Collector):
             _resources(status),
             _calls(status, self._taken.rpcs),
             _device_health(self._taken.inventories),
+            _measured(self._taken.families),
             self._registry.collect(),
         )
 
@@ -179,7 +185,9 @@ def _process(status: Status) -> Iterator[Metric]:
     active.add_metric((), float(status.active))
     generation = _gauge("config_generation", "Configurations applied since the start.")
     generation.add_metric((), status.config.generation)
-    return iter((active, generation))
+    unwritten = _gauge("memory_unwritten", "Packages whose memory over restarts could not be written at the last try.")
+    unwritten.add_metric((), sum(notice.origin is NoticeOrigin.MEMORY for notice in status.notices))
+    return iter((active, generation, unwritten))
 
 
 def _plugins(status: Status) -> Iterator[Metric]:
@@ -241,3 +249,18 @@ def _device_health(inventories: tuple[Inventory, ...]) -> Iterator[Metric]:
     for resource, device in islice(chain(unhealthy, healthy), MOST_DEVICES):
         health.add_metric((resource, device.id, _label(device.reason)), float(device.healthy))
     return iter((health,))
+
+
+_KINDS = {"gauge": "", "counter": "_total", "info": "_info"}
+"""Each kind with what it appends to the names of its samples."""
+
+
+def _measured(families: Mapping[str, tuple[MetricFamily, ...]]) -> Iterator[Metric]:
+    """What plugins measured. They were checked when they looked; a plugin that came later may have taken a name since."""
+    for plugin, own in families.items():
+        for family in without_others(plugin, own, families)[0]:
+            suffix = _KINDS[family.kind]
+            metric = Metric(exposed_name(plugin, family.name).removesuffix(suffix), printable(family.help), family.kind)
+            for sample in family.samples:
+                metric.add_sample(metric.name + suffix, dict(sample.labels), sample.value)
+            yield metric

@@ -63,6 +63,8 @@ SENTENCES: Mapping[type[events.Event], tuple[Grade, str]] = {
     events.ConfigRejected: (Grade.ERROR, "the configuration was not applied, the last good one stays: {details}"),
     events.DeviceTombstoned: (Grade.WARNING, "{resource}: {device} is gone but may be allocated; it stays listed as unhealthy"),
     events.TombstoneCleared: (Grade.INFO, "{resource}: {device} is no longer listed: {reason}"),
+    events.MemoryUnwritten: (Grade.WARNING, "memory{details}: {reason}"),
+    events.MemoryWritten: (Grade.INFO, "the memory of {package} is written again"),
     events.HttpListening: (Grade.INFO, "probes and metrics are served at http://{address}"),
     events.HttpUnavailable: (Grade.WARNING, "no probes and metrics: {reason}; retrying in {retry_in:.3g} s"),
 }
@@ -94,6 +96,10 @@ def _more(event: events.Event) -> dict[str, str]:
             parts = [f"changed: {', '.join(changed)}"] if changed else []
             parts += [f"at the next start: {', '.join(pending)}"] if pending else []
             return {"details": "".join(f"; {part}" for part in parts)}
+        case events.MemoryUnwritten(package=package):
+            return {
+                "details": f" of {package} is not written, it is tried again" if package else " over restarts is not to be had"
+            }
         case events.PluginNoticed(notices=notices):
             return {"details": f"says: {'; '.join(notices)}" if notices else "has nothing to say any more"}
         case events.ConfigRejected(problems=problems):

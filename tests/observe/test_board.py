@@ -206,6 +206,16 @@ def test_an_impaired_udev_is_noticed_until_events_come(board: StatusBoard) -> No
     assert _tell(board, events.UeventReceived("usb", "add")).notices == ()
 
 
+def test_a_memory_that_is_not_written_shows_until_it_is(board: StatusBoard) -> None:
+    """Each package's by itself, and events from udev take none of it away."""
+    _tell(board, events.MemoryUnwritten("gpu", "no space"), events.MemoryUnwritten("nic", "no space"))
+    status = _tell(board, events.UdevImpaired("silent"), events.UeventReceived("usb", "add"))
+    assert [str(notice) for notice in status.notices] == ["gpu: no space", "nic: no space"]
+    assert "memory: gpu: no space" in ready(status, 100.0)[1]
+    assert [notice.about for notice in _tell(board, events.MemoryWritten("gpu")).notices] == ["nic"]
+    assert _tell(board, events.MemoryUnwritten("", "no boot id")).notices[-1].text == "no boot id"
+
+
 def test_a_bad_edit_shows_until_a_good_one(board: StatusBoard) -> None:
     """The generation in force stays what it is."""
     _tell(board, events.ConfigApplied(1, ()))

@@ -10,9 +10,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from supervisor import events
+from supervisor.families import CORE, check_families
 from supervisor.inventory import Inventory
 from supervisor.levels import ALLOCATION_BOUNDS, Counts
-from supervisor.model import Device, Health
+from supervisor.model import Device, Health, MetricFamily, Sample
 from supervisor.observe import metrics as module
 from supervisor.observe.board import StatusBoard
 from supervisor.observe.metrics import MOST_DEVICES, MOST_SUBSYSTEMS, Metrics, RpcCounts
@@ -27,8 +28,9 @@ class Watched:
     def __init__(self) -> None:
         self.rpcs: tuple[RpcCounts, ...] = ()
         self.inventories: tuple[Inventory, ...] = ()
+        self.measured: dict[str, tuple[MetricFamily, ...]] = {}
         board = StatusBoard(lambda: 0.0)
-        self.metrics = Metrics(lambda: board.current, lambda: self.rpcs, lambda: self.inventories)
+        self.metrics = Metrics(lambda: board.current, lambda: self.rpcs, lambda: self.inventories, lambda: self.measured)
         self._observers: tuple[Callable[[events.Event], None], ...] = (board, self.metrics)
 
     def tell(self, *happened: events.Event) -> None:
@@ -226,3 +228,70 @@ def test_nothing_tells_when_a_series_was_born(watched: Watched) -> None:
     watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"))
     for accept in ("", "application/openmetrics-text"):
         assert b"_created" not in watched.page(accept)[0]
+
+
+def test_plugins_metrics_are_on_the_page(watched: Watched) -> None:
+    """Each under its plugin's name, every kind as its readers expect it, with or without its suffix in the plugin's name."""
+    watched.measured = {
+        "acme-gadget": (
+            MetricFamily(
+                "temperature_celsius", "How hot.", samples=(Sample({"gadget": "A"}, 40.5), Sample({"gadget": "B"}, 0))
+            ),
+            MetricFamily("faults", "Faults so far.", "counter", (Sample({}, 3),)),
+            MetricFamily("resets_total", "Resets so far.", "counter", (Sample({}, 2),)),
+            MetricFamily("driver", "The driver.", "info", (Sample({"version": "1.0"}, 1),)),
+            MetricFamily("nothing", "Never seen."),
+        )
+    }
+    assert watched.samples("acme_gadget_temperature_celsius") == {("A",): 40.5, ("B",): 0}
+    assert watched.samples("acme_gadget_faults_total") == {(): 3}
+    assert watched.samples("acme_gadget_resets_total") == {(): 2}
+    assert watched.samples("acme_gadget_driver_info") == {("1.0",): 1}
+    families = {family.name: family for family in watched.families()}
+    assert families["device_plugin_acme_gadget_nothing"].samples == []
+    assert families["device_plugin_acme_gadget_temperature_celsius"].documentation == "How hot."
+    assert families["device_plugin_acme_gadget_faults"].type == "counter"
+    body, _ = watched.page("application/openmetrics-text")
+    exposed = parse_openmetrics(body.decode())  # type: ignore[no-untyped-call]  # the library leaves it without types
+    types = {family.name: family.type for family in exposed}
+    assert types["device_plugin_acme_gadget_resets"] == "counter"
+    assert types["device_plugin_acme_gadget_driver"] == "info"
+
+
+def test_a_name_that_a_later_plugin_owns_is_not_shown_twice(watched: Watched) -> None:
+    """Until the first one looks again, and is told so."""
+    family = MetricFamily("x_faults", "Faults.", samples=(Sample({}, 1),))
+    watched.measured = {"acme": (family,), "acme-x": (MetricFamily("faults", "Faults.", samples=(Sample({}, 2),)),)}
+    assert watched.samples("acme_x_faults") == {(): 2}
+
+
+def test_the_names_of_the_core_are_reserved(watched: Watched) -> None:
+    """All of them: a plugin cannot have one, whatever it is called."""
+    names = {family.name.removeprefix("device_plugin_") for family in watched.families() if "device_plugin_" in family.name}
+    assert names <= CORE
+
+
+LABELS = st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,5}\Z"), st.text(max_size=20), max_size=3)
+FAMILIES = st.builds(
+    MetricFamily,
+    st.from_regex(r"\A[a-z][a-z0-9_]{0,10}\Z"),
+    st.text(max_size=20),
+    st.sampled_from(["gauge", "counter", "info"]),
+    st.lists(st.builds(Sample, LABELS, st.floats() | st.just(1)), max_size=5).map(tuple),
+)
+
+
+@given(st.dictionaries(st.from_regex(r"\A[a-z]{1,3}(-[a-z]{1,3}){0,2}\Z"), st.lists(FAMILIES, max_size=6), max_size=4))
+def test_whatever_plugins_measure_the_page_can_be_read(measured: dict[str, list[MetricFamily]]) -> None:
+    """In both formats, with every name once and every sample once: what passes the border breaks no scrape."""
+    watched = Watched()
+    watched.measured = {plugin: check_families(plugin, found)[0] for plugin, found in measured.items()}
+    text = list(watched.families())
+    names = [family.name for family in text]
+    assert len(names) == len(set(names))
+    for family in text:
+        labels = [(sample.name, *sorted(sample.labels.items())) for sample in family.samples]
+        assert len(labels) == len(set(labels))
+    body, _ = watched.page("application/openmetrics-text")
+    families = parse_openmetrics(body.decode())  # type: ignore[no-untyped-call]  # the library leaves it without types
+    assert {family.name for family in families} >= {"device_plugin_active"}
