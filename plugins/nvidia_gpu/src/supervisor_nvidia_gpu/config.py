@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from supervisor import resource_name_problem
 from supervisor_nvidia_gpu import pci
 from supervisor_nvidia_gpu.naming import GPU, Leads, clashes, qualified
+from supervisor_nvidia_gpu.simulate.probe import mistake
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
 """A shell pattern for the whole text, case ignored: ``*``, ``?``, ``[abc]``."""
@@ -193,7 +194,9 @@ class Cdi(_Section, frozen=True):
     """Specs of our own, for the CDI strategies."""
 
     directory: Path = "/var/run/cdi"
-    vendor: Annotated[str, Meta(pattern=r"\A[A-Za-z][-._A-Za-z0-9]*[A-Za-z0-9]\Z")] = "k8s.device-plugin-supervisor.io"
+    vendor: Annotated[
+        str, Meta(pattern=r"\A[A-Za-z][-._A-Za-z0-9]*[A-Za-z0-9]\Z", description="a CDI vendor, like vendor.example")
+    ] = "k8s.device-plugin-supervisor.io"
     """Two characters at least: containerd panics on shorter ones. Not a vendor for which somebody else writes specs."""
     hook: Path | None = None
     """``nvidia-cdi-hook`` on the host, where the runtime can start it; without it libraries are mounted under their SONAMEs."""
@@ -218,6 +221,10 @@ class Simulate(_Section, frozen=True):
     script: tuple[str, ...] = ()
     """What happens to them: ``after 10s xid 79 on 0``, ``after 20s lose 1``, ``after 30s recover 1``."""
 
+    def __post_init__(self) -> None:
+        if problem := mistake(self.layout, self.script):
+            raise ValueError(problem)
+
 
 class NvidiaGpuConfig(_Section, frozen=True):
     """The whole section."""
@@ -235,7 +242,7 @@ class NvidiaGpuConfig(_Section, frozen=True):
     device_list_strategy: Literal["auto"] | tuple[DeviceList, ...] = "auto"
     pass_device_specs: bool | None = None
     """Left out: with ``auto``, and not otherwise."""
-    device_id_strategy: Literal["uuid", "index", "pci"] = "uuid"
+    device_id_strategy: Literal["uuid", "index", "pci"] = field(default="uuid", name="deviceIDStrategy")
     """The value that is injected. The kubelet's ids are always made of UUIDs."""
     runtime_cdi: bool = False
     """Evidence for ``auto`` that the container runtime understands CDI."""

@@ -43,7 +43,7 @@ def _opened(whole: type[Struct], name: str) -> type[Struct]:
         namespace={"__post_init__": _check, "__doc__": whole.__doc__},
         frozen=True,
         forbid_unknown_fields=True,
-        rename="camel",
+        rename={field.name: field.encode_name for field in msgspec.structs.fields(whole)},
         kw_only=True,
     )
     _WHOLE[opened] = whole
