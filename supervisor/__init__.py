@@ -101,8 +101,9 @@ _LATE = {
 }
 """Imported when they are asked for: a program is small, and most plugins have none."""
 
+if not TYPE_CHECKING:  # a type checker would believe that this module has every name
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

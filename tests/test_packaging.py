@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import supervisor
+
 ROOT = Path(__file__).parent.parent
 SOURCES = {
     "": "supervisor",
@@ -120,9 +122,17 @@ def test_the_lock_names_no_address() -> None:
 def test_importing_the_package_is_light() -> None:
     """Plugins and isolated children pay for no server, event loop or metrics library."""
     heavy = ("grpc", "google.protobuf", "trio", "asyncio", "prometheus_client", "pyudev", "yaml", "rich")
+    heavy += ("supervisor.border", "subprocess")  # for those that have a program
     code = f"import sys, supervisor; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_every_name_that_is_promised_is_there() -> None:
+    """Those that are imported late, too; others raise what Python code expects."""
+    assert all(getattr(supervisor, name) is not None for name in supervisor.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Bordr'"):
+        supervisor.Bordr  # type: ignore[attr-defined]  # noqa: B018 - that is the point
 
 
 @pytest.mark.parametrize("package", ["supervisor", "supervisor_generic", "supervisor_nvidia_gpu"])

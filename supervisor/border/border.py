@@ -71,10 +71,9 @@ class Border:
 
     @property
     def where(self) -> str:
-        """Where it runs, or would: ``child of this process`` or ``helper at PATH``."""
-        if self.pid is not None:
-            return _place(self._place)
-        return _place(self._helper())
+        """Where it runs, ran last or will run: ``child of this process`` or ``helper at PATH``."""
+        helper = self._place if self._life is not None else self._helper()
+        return f"helper at {helper}" if helper else "child of this process"
 
     @property
     def restarts(self) -> int:
@@ -159,11 +158,10 @@ class Border:
         self._life = None
         self._ended.append(life)
 
-    def _note(self, why: str, life: Life | None = None) -> None:
-        """A life has ended, or none could begin."""
-        now = time.monotonic()
+    def _note(self, why: str, life: Life) -> None:
+        """A life has ended that should not have."""
         self._why = why
-        self._backoff = self._backoff.after(0.0 if life is None else life.lived, now, random.random())  # noqa: S311 - no secret
+        self._backoff = self._backoff.after(life.lived, time.monotonic(), random.random())  # noqa: S311 - no secret
 
     def _successor(self, helper: str, deadline: float) -> Life:
         self._ended = [life for life in self._ended if not life.wait(0.1)]
@@ -177,7 +175,6 @@ class Border:
         try:
             life = self._begun(helper, deadline)
         except (BorderFailed, PluginRefused) as error:
-            self._note(str(error))
             raise BorderFailed(self._named(str(error))) from error
         self._lives += 1
         self._place = helper
@@ -187,10 +184,11 @@ class Border:
 
     def _begun(self, helper: str, deadline: float) -> Life:
         hold = helped(helper, self.program, deadline) if helper else spawned(module_of(self.program), self.program)
-        life = Life(hold)
+        life = Life(hold)  # where not even this is possible, nothing was started, and there is nothing to slow down
         try:
             life.start(self._start, Started | Failure, deadline)
-        except (BorderFailed, PluginRefused):
+        except (BorderFailed, PluginRefused) as error:
+            self._note(str(error), life)
             self._ended.append(life)
             raise
         return life
@@ -204,10 +202,6 @@ class Border:
 
     def _named(self, fate: str) -> str:
         return f"program {self.program} ({self.where}): {fate}"
-
-
-def _place(helper: str) -> str:
-    return f"helper at {helper}" if helper else "child of this process"
 
 
 def _name(request: msgspec.Struct) -> str:

@@ -1,7 +1,7 @@
 """The server of the helper container: it starts programs of a closed list for whoever may ask, and ends each with its asker.
 
 The container is privileged so that these programs may open devices; hence it listens on a unix socket alone, for root and its own
-user alone, and what can be asked for is the name of an installed program and no more.
+user alone, and what can be asked for is the name of a program on its list and no more.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ import msgspec
 from supervisor.border import framing
 from supervisor.border.messages import Ended, Open, Opened, Refused
 from supervisor.border.process import Process
-from supervisor.border.programs import installed
 from supervisor.errors import BorderFailed, NodeError
 
 MOST_CONNECTIONS = 32
@@ -43,11 +42,13 @@ _LONGEST = 107
 class Helper:
     """The helper, while it has its socket. Use as a context manager, ``serve`` in the main thread."""
 
-    def __init__(self, path: str, say: Callable[[str], None]) -> None:
-        """``say`` gets a line of text for each thing that an operator may want to know."""
+    def __init__(self, path: str, programs: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """``programs``: the module of each program that may be asked for. ``say`` gets a line of text for each thing that an
+        operator may want to know.
+        """
         self._path = path
+        self._programs = programs
         self._say = say
-        self._programs: Mapping[str, str] = installed()
         self._lock = threading.Lock()
         self._connections = 0
         self._processes: dict[Process, str] = {}

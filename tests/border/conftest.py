@@ -39,11 +39,10 @@ def dead(pid: int) -> bool:
 class HelperProcess:
     """The command ``helper`` in a process of its own."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *arguments: str) -> None:
         self.path = path
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor", "helper", "--socket", path], stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "supervisor", "helper", "--socket", path, *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         self.greeting = self.process.stderr.readline()
         os.set_blocking(self.process.stderr.fileno(), False)
@@ -79,7 +78,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = site / "sampleprogram-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sampleprogram\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[device_plugin_supervisor.programs]\nsample = sample_program_module\n")
+    (info / "entry_points.txt").write_text(
+        "[device_plugin_supervisor.programs]\nsample = sample_program_module\nother = sample_program_module\n"
+    )
     shutil.copy(sample_program.__file__, site / "sample_program_module.py")
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
@@ -87,12 +88,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def start_helper(installed: Path, folder: Path) -> Iterator[Callable[[], HelperProcess]]:
+def start_helper(installed: Path, folder: Path) -> Iterator[Callable[..., HelperProcess]]:
     """Start a helper at the one path of this test."""
     helpers: list[HelperProcess] = []
 
-    def start() -> HelperProcess:
-        helpers.append(HelperProcess(str(folder / "helper.sock")))
+    def start(*arguments: str) -> HelperProcess:
+        helpers.append(HelperProcess(str(folder / "helper.sock"), *arguments))
         return helpers[-1]
 
     yield start

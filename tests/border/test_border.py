@@ -18,7 +18,7 @@ from tests.border.conftest import PATIENT, HelperProcess, dead, until
 from tests.border.sample_program import Count, Flood, Greet, Held, Misbehave, Scribble, Unheard
 
 NewBorder = Callable[..., Border]
-StartHelper = Callable[[], HelperProcess]
+StartHelper = Callable[..., HelperProcess]
 
 SHORT = 0.5
 """Seconds given to a program that is late in any case."""
@@ -124,6 +124,7 @@ def test_a_stopped_program_is_killed_and_replaced(border: NewBorder) -> None:
     pid = here.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    until(lambda: all("State:\tT" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()))
     with pytest.raises(BorderFailed, match="its process was killed"):
         here.ask(Greet("you"), str, soon(SHORT))
     until(lambda: dead(pid))

@@ -18,11 +18,12 @@ from supervisor import Border, BorderFailed, BorderLimits
 from supervisor.border import framing
 from supervisor.border.helper import MOST_CONNECTIONS, MOST_HANGING, Helper
 from supervisor.border.messages import Ended, Open, Opened, Refused
+from supervisor.border.programs import installed as programs
 from tests.border.conftest import HelperProcess, dead, until
 from tests.border.sample_program import Greet, Misbehave
 
 NewBorder = Callable[..., Border]
-StartHelper = Callable[[], HelperProcess]
+StartHelper = Callable[..., HelperProcess]
 
 _SUPERVISOR = """
 import sys, threading, time
@@ -109,7 +110,7 @@ def test_a_program_dies_with_the_helper(start_helper: StartHelper, new_border: N
     with pytest.raises(BorderFailed, match=r"is not there: .*refused; look at the log of its container"):
         new_border().open(soon())
     start_helper()
-    until(lambda: not failed(here))
+    assert greet(here)
     assert here.where == f"helper at {helper.path}"
 
 
@@ -250,6 +251,15 @@ def test_an_unknown_program_is_refused(start_helper: StartHelper) -> None:
     assert "started" not in helper.log
 
 
+def test_only_what_it_was_told_to_offer_is_offered(start_helper: StartHelper, new_border: NewBorder) -> None:
+    """An operator names the programs that may have its privilege; what else is installed does not get it."""
+    helper = start_helper("--program", "other")
+    assert "programs: other\n" in helper.greeting
+    assert greet(new_border(program="other"))
+    with pytest.raises(BorderFailed, match="it has no program 'sample'; there are: other"):
+        greet(new_border())
+
+
 @pytest.mark.parametrize("junk", [b"\xff" * 64, b"\0\0\0\1\xc1", b"\0\0\0\0", b"GET / HTTP/1.1\r\n\r\n"])
 def test_nonsense_ends_the_connection(start_helper: StartHelper, new_border: NewBorder, junk: bytes) -> None:
     """And nothing else."""
@@ -297,7 +307,7 @@ class _Stuck:
 
 def test_processes_stuck_in_the_kernel_do_not_pile_up(installed: Path, folder: Path) -> None:
     """Whoever asks, there is no other process of that program before one has ended."""
-    helper = Helper(str(folder / "helper.sock"), lambda _: None)
+    helper = Helper(str(folder / "helper.sock"), programs(), lambda _: None)
     stuck: list[Any] = [_Stuck() for _ in range(MOST_HANGING)]
     helper._processes.update(dict.fromkeys(stuck, "sample"))
     ours, theirs = socket.socketpair()
@@ -335,6 +345,7 @@ def test_many_lives_leave_nothing_behind(
         (["--socket", "{folder}/missing/helper.sock"], 1, "No such file or directory; mount a writable directory there"),
         (["--socket", "{folder}/" + "x" * 100], 1, "is too long for a socket; 102 bytes are possible"),
         (["--port", "80"], 2, "unrecognized arguments"),
+        (["--program", "smaple"], 2, "no installed package has the program 'smaple'; there are: "),
         (["--help"], 0, "--socket PATH"),
     ],
 )
