@@ -46,7 +46,7 @@ class Place:
         self.root = root
         self.tree = Tree(root)
         self.cdi = root / "run/cdi"
-        self.cdi.mkdir(parents=True)
+        self.cdi.mkdir(parents=True, exist_ok=True)
         self.driver = DriverRoot(driver, str(root))
 
     @property

@@ -12,7 +12,7 @@ from supervisor import ContainerEdits, Device, DeviceNode, Mount
 from supervisor.allocation import merge
 from supervisor_nvidia_gpu.cdi.files import CdiState
 from supervisor_nvidia_gpu.config import DeviceList, NvidiaGpuConfig
-from supervisor_nvidia_gpu.edits import MOUNT_ROOT, Strategies, choose, edits, refusal
+from supervisor_nvidia_gpu.edits import MOUNT_ROOT, Strategies, choose, edits, node_evidence, refusal
 from supervisor_nvidia_gpu.nodes import CONTROL, Nodes
 from supervisor_nvidia_gpu.units import Unit, replica_ids
 from tests.plugins.nvidia_gpu.gpus import config_of, gpu
@@ -234,6 +234,27 @@ def test_auto_with_evidence(text: str, evidence: str) -> None:
     found = choose(config_of(text), READY, evidence)
     assert (found.names, found.device_specs) == (("envvar", "cdi-cri"), True)
     assert (evidence or "the setting runtimeCdi") in found.reason
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kubelet", "enough"),
+    [
+        ("containerd://2.0.3", "v1.31.2", True),
+        ("containerd://2.1.0-rc.0", "v1.29.0-eks-1234", True),
+        ("cri-o://1.29.1", "v1.29.4", True),
+        ("containerd://1.7.27", "v1.33.0", False),  # knows CDI, but it is switched off unless somebody switches it on
+        ("containerd://2.0.3", "v1.28.9", False),
+        ("cri-o://1.22.5", "v1.29.4", False),
+        ("docker://27.0.1", "v1.33.0", False),
+        ("containerd://unknown", "v1.33.0", False),
+        ("", "", False),
+    ],
+)
+def test_what_a_node_says_of_itself(runtime: str, kubelet: str, enough: bool) -> None:
+    """Only a runtime that has CDI switched on, below a kubelet that passes it on, is evidence; it is named."""
+    found = node_evidence(runtime, kubelet)
+    assert bool(found) == enough
+    assert not found or (kubelet in found and runtime.partition("://")[2] in found)
 
 
 def test_auto_without_a_directory() -> None:

@@ -4,6 +4,7 @@
 the two CDI strategies by any runtime that knows CDI; device specs by every runtime, but they bring no libraries.
 """
 
+import re
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -21,6 +22,9 @@ MOUNT_ROOT = "/var/run/nvidia-container-devices"
 ANNOTATION = "nvidia-gpu_"
 """A name of our own, behind the prefix that marks a request for CDI devices; what follows is unique to a device."""
 
+_CDI_SINCE = {"containerd": (2, 0), "cri-o": (1, 23)}
+_KUBELET_CDI_SINCE = (1, 29)
+_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?!\d)")
 _CDI = frozenset({"cdi-annotations", "cdi-cri"})
 
 
@@ -65,6 +69,24 @@ def _auto(config: NvidiaGpuConfig, cdi: CdiState, evidence: str) -> Strategies:
     if not cdi.usable:
         return Strategies(("envvar",), specs, f"{start}; no cdi-cri, since {cdi.problem}", cdi.problem)
     return Strategies(("envvar", "cdi-cri"), specs, f"{start}, and cdi-cri, since the container runtime knows CDI: {evidence}")
+
+
+def node_evidence(runtime: str, kubelet: str) -> str:
+    """What the node says of itself that lets CDI devices work: a sentence, or nothing where it is not sure.
+
+    ``runtime`` and ``kubelet`` are ``containerRuntimeVersion`` and ``kubeletVersion`` of its ``nodeInfo``. containerd has CDI
+    switched on since 2.0, CRI-O since 1.23; the kubelet passes CDI devices on since 1.29.
+    """
+    name, _, version = runtime.partition("://")
+    since = _CDI_SINCE.get(name)
+    if since is None or _version(version) < since or _version(kubelet) < _KUBELET_CDI_SINCE:
+        return ""
+    return f"the node runs {name} {version} and kubelet {kubelet}"
+
+
+def _version(text: str) -> tuple[int, int]:
+    match = _VERSION.match(text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def edits(unit: Unit, strategies: Strategies, nodes: Nodes, config: NvidiaGpuConfig, cdi: CdiState) -> ContainerEdits:

@@ -201,7 +201,9 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
 
 
 def test_huge_and_strange_files_do_no_harm(tmp_path: Path) -> None:
-    """A huge file, a link, a pipe and a directory with such names are passed over without a wait."""
+    """A huge file, a deep one, a link, a pipe and a directory with such names are passed over without a wait."""
+    (tmp_path / "deep.json").write_text('{"a":' + "[" * 1_000_000)
+    (tmp_path / f"{PREFIX}bytes.json").write_bytes(b'{"kind": "\xff"}')
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     (tmp_path / "link.json").symlink_to("/etc/passwd")

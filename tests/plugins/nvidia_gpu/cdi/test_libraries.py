@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_nvidia_gpu.cdi.libraries import MAX_LIBRARIES, File, Libraries, find
+from supervisor_nvidia_gpu.cdi.libraries import MAX_LIBRARIES, File, Libraries, find, locate
 from supervisor_nvidia_gpu.cdi.root import DriverRoot, Sight
 from tests.plugins.nvidia_gpu import driver
 from tests.plugins.nvidia_gpu.driver import DEBIAN, DRIVER, Place
@@ -86,6 +86,20 @@ def test_the_root_of_a_driver_container(tmp_path: Path) -> None:
     smi = next(file for file in found(place).files if file.container_path == "/usr/bin/nvidia-smi")
     assert smi.host_path == "/run/nvidia/driver/etc/alternatives/nvidia--nvidia-smi"
     assert all(path.host_path.startswith("/run/nvidia/driver/") for path in found(place).files)
+
+
+def test_the_root_is_located(tmp_path: Path) -> None:
+    """The first of the usual roots that has this version counts; a configured one alone, and what is missing is told of each."""
+    mount = str(tmp_path)
+    Place(tmp_path).install(version="535.1.2")
+    Place(tmp_path, "/run/nvidia/driver").install()
+    assert locate("535.1.2", None, mount)[0] == DriverRoot("/", mount)
+    root, found_there = locate(DRIVER, None, mount)
+    assert root == DriverRoot("/run/nvidia/driver", mount)
+    assert found_there == find(root, DRIVER)
+    root, found_there = locate(DRIVER, "/", mount)
+    assert (root.host, found_there.libraries) == ("/", ())
+    assert locate("999.1", None, mount)[1].problem.count("there is no libcuda.so.999.1 below") == 2
 
 
 def test_no_link_leads_out_of_the_root(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ MAX_FILES = 1000
 
 _MODE = 0o644
 _TEMPORARY = re.compile(rf"\.{re.escape(PREFIX)}.*\.[0-9a-f]{{8}}\.tmp")
+_UNREADABLE = (ValueError, RecursionError)
+"""What files of strangers may make the decoder raise."""
 _YAML_KIND = re.compile(rb"""^kind:[ \t]*["']?([-./\w]+)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)
 
 Present = Callable[[str], bool]
@@ -152,7 +154,7 @@ def _verify(path: Path, spec: Spec, present: Present) -> str:
         return f"{path} is not there or cannot be read"
     try:
         found = decode(data)
-    except ValueError as error:
+    except _UNREADABLE as error:
         return f"{path} is no valid CDI spec: {error}"
     if found != spec:
         return f"{path} does not say what it should"
@@ -205,7 +207,7 @@ def _conflicts(directory: Path, kinds: frozenset[str]) -> Iterator[tuple[str, fr
 def _foreign(data: bytes) -> _Foreign | None:
     try:
         return msgspec.json.decode(data, type=_Foreign)
-    except ValueError:
+    except _UNREADABLE:
         return None
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from supervisor_nvidia_gpu.cdi.elf import soname
 from supervisor_nvidia_gpu.cdi.root import DriverRoot
-from supervisor_nvidia_gpu.nvml.library import DIRECTORIES
+from supervisor_nvidia_gpu.nvml.library import DIRECTORIES, HOST_ROOTS
 
 MAX_LIBRARIES = 256
 MAX_FIRMWARE = 16
@@ -84,6 +84,16 @@ class Libraries(Struct, frozen=True):
     """For GPUDirect Storage."""
     problem: str = ""
     """Why nothing was found, in one sentence."""
+
+
+def locate(driver: str, root: str | None, mount: str) -> tuple[DriverRoot, Libraries]:
+    """The root that has the files of a driver version, and what is there. ``root`` as the host names it; ``None``: the usual ones."""
+    roots = [DriverRoot(name, mount) for name in (HOST_ROOTS if root is None else (root,))]
+    tried = [(each, find(each, driver)) for each in roots]
+    for each, found in tried:
+        if not found.problem:
+            return each, found
+    return tried[0][0], Libraries(driver, problem="; ".join(dict.fromkeys(found.problem for _, found in tried)))
 
 
 def find(root: DriverRoot, driver: str) -> Libraries:

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from supervisor import Host
-from supervisor_nvidia_gpu.nvml.library import inside
+from supervisor_nvidia_gpu.nvml.library import MOUNT, inside
 
 MAX_ENTRIES = 50_000
 """Of one directory that is listed."""
@@ -64,6 +64,11 @@ class DriverRoot(Struct, frozen=True):
                 yield from sorted(entry.name for entry in islice(entries, MAX_ENTRIES))
         except OSError:
             return
+
+
+def mount_of(configured: str | None) -> str:
+    """Where this process sees the host's root: as configured, else by convention."""
+    return configured or (MOUNT if Path(MOUNT).is_dir() else "/")
 
 
 class Sight(Struct, frozen=True):
