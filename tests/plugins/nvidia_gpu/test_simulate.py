@@ -220,6 +220,13 @@ def test_an_xid_leaves_the_evidence_that_the_driver_would_show(xid: int, fact: C
     assert report.gpus[1:] == DGX.gpus[1:]
 
 
+def test_an_xid_of_a_lost_gpu_counts_too() -> None:
+    """The driver knows what it needs, though it tells nothing else of it."""
+    lines = ["after 1s lose 0", "after 2s xid 79 on 0"]
+    assert play(lines).gpus[0].evidence == Evidence(recovery_action=2)
+    assert play([*lines, "after 3s recover 0"]) == DGX
+
+
 def test_an_older_gpu_retires_pages_instead_of_rows() -> None:
     """What a model cannot tell stays unknown."""
     evidence = play(["after 1s xid 63 on 0"], layout("gpus-16")).gpus[0].evidence
@@ -260,7 +267,8 @@ def test_steps_are_told_as_the_driver_would() -> None:
     """XIDs with their instances, and for all else that it is time to look."""
     steps = parse(["after 1s xid 94 on 2 gi 1 ci 0", "after 2s lose 1", "after 3s recover 1", "after 4s mig 0 on"], DGX)
     told = [event(step, DGX, at=100 + step.after) for step in steps]
-    assert told[0] == GpuEvent("xid", DGX.gpus[2].uuid, 101.0, 94, 1, 0, "simulated")
+    assert told[0] == GpuEvent("xid", DGX.gpus[2].uuid, 101.0, 94, 1, 0)
+    assert told[1].detail == play(["after 2s lose 1"]).gpus[1].problem
     assert [each.kind for each in told] == ["xid", "unavailable", "recovery-action", "mig-changed"]
     assert [each.uuid for each in told[1:]] == [DGX.gpus[1].uuid, DGX.gpus[1].uuid, DGX.gpus[0].uuid]
 
@@ -315,9 +323,12 @@ async def test_looks_need_no_events(autojump_clock: MockClock) -> None:
 
 
 def test_a_probe_with_mistakes_is_not_made() -> None:
-    """As the configuration would have said."""
+    """The configuration says so first, and where."""
     with pytest.raises(ValueError, match="line 1, 'after noon': expected"):
         SimulatedProbe("dgx-h100", ["after noon"])
+    section = {"simulate": {"layout": "l40s-4", "script": ["after 1s lose 0", "after 2s lose 4"]}}
+    with pytest.raises(msgspec.ValidationError, match=r"line 2, .*: there is no GPU 4, only 0 to 3 - at `\$.simulate`"):
+        msgspec.convert(section, NvidiaGpuConfig)
 
 
 # --- what a container gets -------------------------------------------------------------------------------------------

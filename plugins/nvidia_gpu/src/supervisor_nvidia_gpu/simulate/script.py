@@ -23,6 +23,8 @@ _XID = re.compile(r"([0-9]{1,6})\s+on\s+([0-9]{1,3})(?:\s+gi\s+([0-9]{1,3})(?:\s
 _GPU = re.compile(r"([0-9]{1,3})")
 _MIG = re.compile(r"([0-9]{1,3})\s+(\S+)")
 
+LOST = "it does not answer any more (simulated)"
+
 _WRONG_ECC = frozenset({48, 94, 95})
 """XIDs that come with an uncorrected memory error."""
 _RECOVERY: Mapping[int, int] = {79: 2, 110: 2, 151: 2} | dict.fromkeys((46, 62, 95, 119, 120, 140, 143, 158), 1)
@@ -107,7 +109,7 @@ def apply(step: Step, report: Report, beginning: Report) -> Report:
     """The report after a step; ``beginning`` is the one before all steps, to which a reset leads back."""
     gpu, fresh = report.gpus[step.gpu], beginning.gpus[step.gpu]
     if step.action == "lose":
-        changed = structs.replace(gpu, problem="does not answer any more (simulated)", evidence=Evidence())
+        changed = structs.replace(gpu, problem=LOST, evidence=Evidence())
     elif step.action == "recover":
         changed = structs.replace(gpu, problem="", evidence=fresh.evidence)
     elif step.action == "mig":
@@ -145,5 +147,5 @@ def event(step: Step, beginning: Report, at: float) -> GpuEvent:
         xid=step.xid,
         gpu_instance=step.gpu_instance,
         compute_instance=step.compute_instance,
-        detail="simulated",
+        detail=LOST if step.action == "lose" else "",
     )
