@@ -234,6 +234,25 @@ def test_a_broken_file_is_left_out_with_a_reason(text: str | bytes, problem: str
     assert found.config == wanted(migStrategy="single")
 
 
+def test_a_key_with_dots_is_another_key() -> None:
+    """Only nested keys mean what nested keys mean."""
+    found = folded("flags.migStrategy: mixed\nresources: {'gpus[]': 1}\n")
+    assert found.unsupported == (
+        f"{PATH}:1: ['flags.migStrategy'] is not a known key",
+        f"{PATH}:2: resources['gpus[]'] is not a known key",
+    )
+    assert found.config == wanted()
+
+
+def test_a_file_of_nonsense_makes_no_flood() -> None:
+    """What is wrong with the first hundred keys is told; more nobody reads."""
+    found = folded("".join(f"key{number}: 1\n" for number in range(10_000)))
+    assert len(found.unsupported) == 101
+    assert found.unsupported[-1] == f"{PATH}:101: and more of the like from here on"
+    found = folded(f"resources: {{gpus: [{'{}, ' * 10_000}]}}")
+    assert len(found.problems) == 101
+
+
 def failing(error: OSError) -> Callable[[str], bytes | None]:
     """A way to read files that fails."""
 

@@ -1,6 +1,7 @@
 """NVIDIA's configuration file, ``version: v1``, in YAML or JSON: what it says in our words, and what of it is not supported."""
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,11 @@ from supervisor_nvidia_gpu.compat.keys import KEYS, NOT_SUPPORTED, NotSupportedE
 from supervisor_nvidia_gpu.compat.layer import Layer
 from supervisor_nvidia_gpu.compat.marked import Marked, Unreadable, plain, read
 
+MOST_SENTENCES = 100
+"""More than this nobody reads."""
+
 _KNOWN = (*KEYS, *NOT_SUPPORTED)
+_WORD = re.compile(r"[-\w/]{1,80}")
 
 
 def load(path: str, source: Callable[[str], bytes | None]) -> Layer:
@@ -67,7 +72,8 @@ class _Reading:
         elif any(key.startswith(f"{known}.") for key in _KNOWN):
             self.mapping(node, known, shown)
         else:
-            self._unsupported(node, shown, f"is not a known key{_did_you_mean(known)}")
+            near = _did_you_mean(known) if len(self._layer.unsupported) < MOST_SENTENCES else ""
+            self._unsupported(node, shown, f"is not a known key{near}")
 
     def _records(self, node: Marked, known: str, shown: str, records: Records) -> None:
         if not isinstance(node.value, list):
@@ -86,14 +92,23 @@ class _Reading:
         return f"{self._path}:{node.line}: {shown}"
 
     def _problem(self, node: Marked, shown: str, text: str) -> None:
-        self._layer.problems.append(": ".join(filter(None, (f"{self._path}:{node.line}", shown, text))))
+        self._say(self._layer.problems, node, ": ".join(filter(None, (f"{self._path}:{node.line}", shown, text))))
 
     def _unsupported(self, node: Marked, shown: str, text: str) -> None:
-        self._layer.unsupported.append(f"{self._where(node, shown)} {text}")
+        self._say(self._layer.unsupported, node, f"{self._where(node, shown)} {text}")
+
+    def _say(self, sentences: list[str], node: Marked, text: str) -> None:
+        if len(sentences) < MOST_SENTENCES:
+            sentences.append(text)
+        elif len(sentences) == MOST_SENTENCES:
+            sentences.append(f"{self._path}:{node.line}: and more of the like from here on")
 
 
 def _join(above: str, name: str) -> str:
-    return f"{above}.{name[:80]}" if above else name[:80]
+    """The path of a key. One that is no plain word is quoted, so that ``"flags.migStrategy": mixed`` is not taken for another."""
+    if not _WORD.fullmatch(name):
+        return f"{above}[{name[:80]!r}]"
+    return f"{above}.{name}" if above else name
 
 
 def _word(value: Any) -> str:
@@ -107,7 +122,7 @@ def _did_you_mean(name: str) -> str:
     beside = {
         known[start:].partition(".")[0].partition("[")[0] for known in _KNOWN if known.startswith(f"{above}." if above else "")
     }
-    near = difflib.get_close_matches(name[start:], sorted(beside), n=1)
+    near = [] if name.endswith("]") else difflib.get_close_matches(name[start:], sorted(beside), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
