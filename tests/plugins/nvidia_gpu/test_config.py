@@ -9,6 +9,9 @@ import pytest
 import yaml
 from hypothesis import given
 
+from supervisor.cli.config_schema import schema
+from supervisor.config_file import parse
+from supervisor.errors import ConfigError
 from supervisor_nvidia_gpu.config import Extras, NvidiaGpuConfig
 from supervisor_nvidia_gpu.naming import qualified
 from supervisor_nvidia_gpu.section import NvidiaGpuSection, merged, said
@@ -160,3 +163,42 @@ def test_layers_are_merged() -> None:
     below: dict[str, Any] = {"a": {"x": 1, "y": [1]}, "b": 1}
     assert merged(below, {"a": {"y": [2]}}, {"c": None}) == {"a": {"x": 1, "y": [2]}, "b": 1, "c": None}
     assert below == {"a": {"x": 1, "y": [1]}, "b": 1}
+
+
+FILE = """
+apiVersion: device-plugin-supervisor/v1alpha1
+kind: SupervisorConfig
+plugins:
+  nvidia-gpu:
+    migStrategy: sometimes
+    lookInterval: 5
+    sharing:
+      timeSlicing:
+        resources:
+          - {name: gpu, replicas: 4}
+          - {name: nvidia.com/gpu, replicas: 2}
+    selection:
+      exclude: [{pci: banana}]
+    deviceIdStrategy: index
+"""
+
+
+def test_all_mistakes_are_found_with_their_lines() -> None:
+    """The core tells each of them where it stands in the whole file."""
+    document = parse(FILE.encode(), "config.yaml")
+    with pytest.raises(ConfigError) as caught:
+        document.decode_plugin("nvidia-gpu", NvidiaGpuSection)
+    assert [problem.partition(" ")[0] for problem in caught.value.problems] == [
+        "config.yaml:6:18:",
+        "config.yaml:12:13:",
+        "config.yaml:14:23:",
+        "config.yaml:15:5:",
+    ]
+    assert "did you mean deviceIDStrategy?" in caught.value.problems[3]
+
+
+def test_the_schema_for_editors_knows_the_section() -> None:
+    """Types without defaults have a schema as well: every key is there, and none must be."""
+    section = schema({"nvidia-gpu": NvidiaGpuSection}, unknown=[])["properties"]["plugins"]["properties"]["nvidia-gpu"]
+    assert section["properties"].keys() >= {field.encode_name for field in msgspec.structs.fields(NvidiaGpuConfig)}
+    assert not section.get("required")
