@@ -16,7 +16,7 @@ from supervisor_nvidia_gpu.report import GpuEvent
 
 SLICE = 0.5
 """Seconds that one wait lasts at most."""
-RECOUNT = 5.0
+RECOUNT = 2.0
 """Seconds between looks at which GPUs there are."""
 BATCH = 256
 """Events that are handed over at once, at most."""

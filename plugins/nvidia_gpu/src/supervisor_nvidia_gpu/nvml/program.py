@@ -22,6 +22,7 @@ def make(options: Options) -> Program:
 def look(session: Session, request: Look) -> Seen:
     """A report, or why there is none."""
     if not session.wait(request.patience):
+        session.missed = True
         return Seen(starting=session.starting_for)
     try:
         return Seen(session.read(usage=request.usage))
@@ -31,13 +32,13 @@ def look(session: Session, request: Look) -> Seen:
 
 def watch(session: Session, outlet: Outlet) -> None:
     """Send events as they come, until nobody listens, or NVML is of no use any more; then the last one is ``lost``."""
-    late = not session.wait(0)
     while not session.wait(SLICE):
         outlet.beat()
     listener = Listener()
     try:
         session.check()
-        if late:
+        if session.missed:
+            session.missed = False
             outlet.send((GpuEvent("changed", at=time.monotonic()),))
         while not outlet.closed:
             if events := listener.next():

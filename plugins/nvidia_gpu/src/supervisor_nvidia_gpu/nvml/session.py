@@ -27,6 +27,8 @@ class Session:
         self._done = threading.Event()
         self._since = time.monotonic()
         self._why = "NVML could not be started; the reason is in the log"
+        self.missed = False
+        """Whether somebody was told that it is not open yet, and should be told when it is."""
         self.gone = False
         """Whether it could not be opened because there is no driver, or no library of one."""
         threading.Thread(target=self._open, name="open NVML", daemon=True).start()
