@@ -12,7 +12,7 @@ from hypothesis import given
 from supervisor.cli.config_schema import schema
 from supervisor.config_file import parse
 from supervisor.errors import ConfigError
-from supervisor_nvidia_gpu.config import Extras, NvidiaGpuConfig
+from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.naming import qualified
 from supervisor_nvidia_gpu.section import NvidiaGpuSection, merged, said
 from tests.plugins.nvidia_gpu.gpus import config_of, configs
@@ -51,6 +51,7 @@ SHARED = "sharing: {timeSlicing: {resources: [%s]}}"
         ("naming: [{name: kubernetes.io/gpu, model: x}]", "$.naming[0]", "reserved for Kubernetes"),
         (f"naming: [{{name: {'x' * 64}, model: x}}]", "$.naming[0]", "1 to 63"),
         ("extras: {requests.nvidia.com/gpu: {gds: true}}", "", "must not start with 'requests.'"),
+        ("extras: {gpu: {gds: true}, nvidia.com/gpu: {mofed: true}}", "", "gpu and nvidia.com/gpu are one resource"),
         (SHARED % "{name: gpu, replicas: 1}", "$.sharing.timeSlicing.resources[0].replicas", ">= 2"),
         (SHARED % "{name: gpu, replicas: 2, devices: 0}", "$.sharing.timeSlicing.resources[0].devices", ">= 1"),
         (SHARED % "{name: gpu, replicas: 2, devices: []}", "$.sharing.timeSlicing.resources[0].devices", ">= 1"),
@@ -129,14 +130,6 @@ def test_what_is_allowed(text: str) -> None:
 def test_names_get_a_domain() -> None:
     """Whoever writes gpu means nvidia.com/gpu."""
     assert (qualified("gpu"), qualified("example.com/gpu")) == ("nvidia.com/gpu", "example.com/gpu")
-
-
-def test_extras_by_resource() -> None:
-    """By its name with or without domain; the star is for all others, and nothing for those without."""
-    config = config_of("extras: {gpu: {gds: true}, '*': {mofed: true}}")
-    assert config.extras_of("nvidia.com/gpu") == Extras(gds=True)
-    assert config.extras_of("nvidia.com/mig-1g.10gb") == Extras(mofed=True)
-    assert config_of("{}").extras_of("nvidia.com/gpu") == Extras()
 
 
 def test_what_was_said() -> None:

@@ -199,7 +199,7 @@ class Cdi(_Section, frozen=True):
     ] = "k8s.device-plugin-supervisor.io"
     """Two characters at least: containerd panics on shorter ones. Not a vendor for which somebody else writes specs."""
     hook: Path | None = None
-    """``nvidia-cdi-hook`` on the host, where the runtime can start it; without it libraries are mounted under their SONAMEs."""
+    """``nvidia-cdi-hook`` or ``nvidia-ctk`` on the host, where the runtime can start it; without it libraries are mounted under their SONAMEs."""
     annotation_prefix: str = "cdi.k8s.io/"
 
 
@@ -262,6 +262,8 @@ class NvidiaGpuConfig(_Section, frozen=True):
         for name in self.extras:
             if name != "*":
                 _check_name(name, "extras")
+            if qualified(name) != name and qualified(name) in self.extras:
+                raise ValueError(f"extras: {name} and {qualified(name)} are one resource")
         slicing = self.sharing.time_slicing
         wholly = {rule.resource for rule in slicing.resources if rule.devices == "all"}
         named = {rule.resource for rule in self.naming} | {rule.resource for rule in slicing.resources}
@@ -270,10 +272,3 @@ class NvidiaGpuConfig(_Section, frozen=True):
         unshared = (Leads(name, name, 1) for name in sorted(named - wholly))
         for problem in clashes((*slicing.leads(), *unshared)).values():
             raise ValueError(f"sharing.timeSlicing.resources: {problem}")
-
-    def extras_of(self, resource: str) -> Extras:
-        """What containers with this resource get besides."""
-        for name, extras in self.extras.items():
-            if name != "*" and qualified(name) == resource:
-                return extras
-        return self.extras.get("*", Extras())

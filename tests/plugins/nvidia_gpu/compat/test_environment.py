@@ -46,7 +46,7 @@ def wanted(**words: Any) -> NvidiaGpuConfig:
         ("MOFED_ENABLED", "true", {"extras": {"*": {"mofed": True}}}),
         ("CDI_ANNOTATION_PREFIX", "nvidia.cdi.k8s.io/", {"cdi": {"annotationPrefix": "nvidia.cdi.k8s.io/"}}),
         ("NVIDIA_CDI_HOOK_PATH", "/usr/bin/nvidia-cdi-hook", {"cdi": {"hook": "/usr/bin/nvidia-cdi-hook"}}),
-        ("NVIDIA_CTK_PATH", "/opt/nvidia-cdi-hook", {"cdi": {"hook": "/opt/nvidia-cdi-hook"}}),
+        ("NVIDIA_CTK_PATH", "/usr/bin/nvidia-ctk", {"cdi": {"hook": "/usr/bin/nvidia-ctk"}}),
         ("CONTAINER_DRIVER_ROOT", "/driver-root", {"driverRootMount": "/driver-root"}),
         ("DRIVER_ROOT_CTR_PATH", "/host", {"driverRootMount": "/host"}),
         ("SHARED_DEVICES_ALLOCATION_POLICY", "packed", {"sharing": {"policy": "packed"}}),
@@ -68,7 +68,6 @@ def test_a_variable_that_is_honoured(name: str, value: str, words: dict[str, Any
     ("name", "value", "sentence"),
     [
         ("FAIL_ON_INIT_ERROR", "true", "FAIL_ON_INIT_ERROR=true is not supported, because a missing driver is waited for"),
-        ("NVIDIA_CTK_PATH", "/usr/bin/nvidia-ctk", "NVIDIA_CTK_PATH=/usr/bin/nvidia-ctk is not supported, because only"),
         ("DEVICE_DISCOVERY_STRATEGY", "tegra", "DEVICE_DISCOVERY_STRATEGY=tegra is not supported, because Tegra"),
         ("MPS_ROOT", "/run/nvidia/mps", "MPS_ROOT is not supported, because GPUs are shared by time-slicing alone"),
         ("USE_NODE_FEATURE_API", "true", "USE_NODE_FEATURE_API is not supported, because labelling"),
@@ -109,7 +108,7 @@ def test_a_variable_with_a_value_that_cannot_be(name: str, value: str, problem: 
     """It alone is left out; the other variables count."""
     found = folded({name: value, "GDS_ENABLED": "true"})
     assert [text[: len(problem)] for text in found.problems] == [problem]
-    assert found.config.extras_of("nvidia.com/gpu").gds
+    assert found.config.extras["*"].gds
     assert found.config.mig_strategy == "none"
 
 

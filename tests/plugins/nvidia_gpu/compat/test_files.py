@@ -63,10 +63,6 @@ EVERYTHING: dict[str, Any] = {
 NO_LABELS = "is not supported, because labelling nodes is the work of GPU feature discovery"
 NO_MPS = "is not supported, because GPUs are shared by time-slicing alone"
 NO_TEGRA = "is not supported, because Tegra systems have no NVML, by which GPUs are found here"
-NO_CTK = (
-    "is not supported, because only nvidia-cdi-hook can be called by our CDI specs; "
-    "without it, libraries are mounted under the names that programs load"
-)
 NO_ROOT = (
     "is not supported, because /run/nvidia/driver is looked for below the place where this process sees the host's root: "
     "mount that as a whole, and name the place as driverRootMount"
@@ -122,10 +118,8 @@ NO_EXIT = "is not supported, because a missing driver is waited for and told; it
         ("mps.yaml", {}, [f"3: flags.mpsRoot {NO_MPS}", f"5: sharing.mps {NO_MPS}; these are offered whole"]),
         (
             "cdi.yaml",
-            {"deviceListStrategy": ["cdi-annotations", "cdi-cri"]},
-            [
-                f"6: flags.plugin.nvidiaCTKPath: /usr/bin/nvidia-ctk {NO_CTK}",
-            ],
+            {"deviceListStrategy": ["cdi-annotations", "cdi-cri"], "cdi": {"hook": "/usr/bin/nvidia-ctk"}},
+            [],
         ),
         (
             "driver-container.yaml",

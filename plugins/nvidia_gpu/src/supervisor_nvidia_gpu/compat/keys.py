@@ -3,7 +3,6 @@
 The names and their meaning are those of ``api/config/v1`` and of the command line of NVIDIA/k8s-device-plugin 0.20.
 """
 
-import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -57,15 +56,6 @@ def _discovers(value: Any) -> None:
         raise ValueError(f"Expected one of auto, nvml, tegra, got {value!r}")
 
 
-def _hook(value: Any) -> Any:
-    if isinstance(value, str) and posixpath.basename(value) != "nvidia-cdi-hook":
-        raise NotSupportedError(
-            "only nvidia-cdi-hook can be called by our CDI specs; without it, libraries are mounted under the names that programs "
-            "load"
-        )
-    return value
-
-
 _MPS = "GPUs are shared by time-slicing alone"
 _LABELS = "labelling nodes is the work of GPU feature discovery"
 
@@ -83,7 +73,7 @@ KEYS: Mapping[str, Key | Records] = {
     "flags.plugin.deviceListStrategy": Key(("deviceListStrategy",), _strategies),
     "flags.plugin.deviceIDStrategy": Key(("deviceIDStrategy",)),
     "flags.plugin.cdiAnnotationPrefix": Key(("cdi", "annotationPrefix")),
-    "flags.plugin.nvidiaCTKPath": Key(("cdi", "hook"), _hook),
+    "flags.plugin.nvidiaCTKPath": Key(("cdi", "hook")),
     "flags.plugin.containerDriverRoot": Key(("driverRootMount",)),
     "flags.plugin.sharedDevicesAllocationPolicy": Key(("sharing", "policy")),
     "resources.gpus": Records(("naming",), ("pattern", "name")),
