@@ -95,9 +95,13 @@ class Recalled(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True, tag=True):
-    """Not answered."""
+    """Answered with ``Kept``, so that it is not overtaken by the answer to what the plugin kept it in."""
 
     memory: bytes
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Noted. It is written later, if at all."""
 
 
 class Watch(msgspec.Struct, frozen=True, tag="watch"):

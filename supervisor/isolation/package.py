@@ -11,6 +11,7 @@ import msgspec
 
 from supervisor.border import framing
 from supervisor.border.messages import Answer
+from supervisor.border.succession import Succession
 from supervisor.errors import PluginFailed
 from supervisor.hookspecs import DevicePlugin, LookAgain
 from supervisor.host import Host
@@ -20,10 +21,6 @@ from supervisor.isolation.remembering import serve
 from supervisor.memory import NOTHING, Gate, Keeper
 from supervisor.model import ContainerEdits, Device, MetricFamily
 from supervisor.plugins import Made, Refusal
-
-MOST_UNREAPED = 3
-"""Killed processes of one package that may hang in the kernel (in a driver that does not return) before no new one is started."""
-
 
 PUNCTUAL = 0.95
 """The part of its time after which a call is late: a little before its asker gives up, so that the asker hears why."""
@@ -63,10 +60,7 @@ class IsolatedPackage:
         self.name = name
         self.limits = limits or Limits()
         self._start = frames.Start(name, None if section is None else dict(section), host, self.limits.memory)
-        self._lock = threading.Lock()
-        self._process: Process | None = None
-        self._killed: list[Process] = []
-        self._closed = False
+        self._processes = Succession(self._begun, "its package was retired")
         self._keeper = keeper
         self._gate = Gate(keeper)
 
@@ -81,24 +75,21 @@ class IsolatedPackage:
 
     def close(self) -> None:
         """Kill the process for good. Waits for nothing."""
-        self._closed = True
-        if (process := self._process) is not None:
-            process.kill("its package was retired")
+        self._processes.close()
 
     @property
     def pid(self) -> int | None:
         """The process now, if there is one."""
-        process = self._process
-        return process.pid if process is not None and process.usable else None
+        return self._processes.pid
 
     @property
     def unreaped(self) -> int:
         """Killed processes that the kernel has not let go yet."""
-        return sum(not process.ended for process in self._killed)
+        return self._processes.unreaped
 
     def running(self) -> Process:
         """The process. Raises ``PluginFailed`` when there is none: only a look starts one."""
-        process = self._process
+        process = self._processes.latest
         if process is None:
             raise PluginFailed("its process is not running; the next look starts one")
         if not process.usable:
@@ -107,30 +98,12 @@ class IsolatedPackage:
 
     def running_for_look(self, deadline: float) -> Process:
         """The process, started if need be. Raises as ``load`` does."""
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise PluginFailed("its process did not come up in time")
-        try:
-            if self._process is None or not self._process.usable:
-                self._process = self._successor(min(deadline, time.monotonic() + self.limits.load))
-            return self._process
-        finally:
-            self._lock.release()
+        return self._processes.usable(deadline, self.limits.load)
 
-    def _successor(self, deadline: float) -> Process:
-        before = [*self._killed, self._process] if self._process is not None else self._killed
-        self._killed = [process for process in before if not process.wait(0.1)]
-        self._process = None
-        if self._closed:
-            raise PluginFailed("its package was retired")
-        if len(self._killed) >= MOST_UNREAPED:
-            raise PluginFailed(
-                f"{len(self._killed)} killed processes of it hang in the kernel; no other is started before one ends"
-            )
+    def _begun(self, deadline: float, _: Process | None) -> Process:
         process = Process(msgspec.structs.replace(self._start, recalled=self._keeper.recall()), deadline)
         if process.started.remembers:
             self._remember(process)
-        if self._closed:
-            process.kill("its package was retired")
         return process
 
     def _remember(self, process: Process) -> None:
@@ -145,7 +118,7 @@ class IsolatedPackage:
 
     def taken_over(self, plugin: str, process: Process) -> None:
         """A plugin has taken over in this life of the process."""
-        if process is self._process:
+        if process is self._processes.latest:
             self._gate.taken_over(plugin)
 
 

@@ -10,7 +10,7 @@ import threading
 import msgspec
 
 from supervisor.border import framing
-from supervisor.isolation.frames import Keep, Recall, Recalled
+from supervisor.isolation.frames import Keep, Kept, Recall, Recalled
 from supervisor.memory import EMPTY, Keeper, decoded
 
 
@@ -48,8 +48,9 @@ class Remote:
                 self._send(self._connection, memory)
 
     def _send(self, connection: socket.socket, memory: bytes) -> None:
-        with contextlib.suppress(OSError):  # as above
+        with contextlib.suppress(OSError, EOFError):  # as above
             framing.send(connection, Keep(memory))
+            framing.receive(connection)
 
 
 def serve(connection: socket.socket, keeper: Keeper) -> None:
@@ -62,3 +63,4 @@ def serve(connection: socket.socket, keeper: Keeper) -> None:
             else:
                 decoded(request.memory)  # raises for what is no JSON object
                 keeper.keep(request.memory)
+                framing.send(connection, Kept())

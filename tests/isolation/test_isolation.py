@@ -529,7 +529,7 @@ def test_processes_stuck_in_the_kernel_do_not_pile_up(isolate: Isolate) -> None:
     """They are counted, and from the third on none is started until one has ended."""
     made = isolate()
     stuck = [Stuck() for _ in range(3)]
-    made.package._killed.extend(stuck)
+    made.package._processes._killed.extend(stuck)
     assert made.package.unreaped == 3
     look(made.plain)
     made.package.running().kill("for this test")
