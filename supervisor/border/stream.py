@@ -25,8 +25,10 @@ class BorderStream(Generic[T]):
     when it has sent nothing, not even a beat, for too long; then it was killed. Values that nobody takes make the program wait.
     """
 
-    def __init__(self, life: Life, connection: socket.socket, kind: Any, late: float, named: Callable[[str], str]) -> None:
-        """``late``: seconds without a beat after which the program hangs. ``named`` makes a fate a sentence about this program."""
+    def __init__(
+        self, life: Life, connection: socket.socket, kind: Any, late: float, named: Callable[[object], BorderFailed]
+    ) -> None:
+        """``late``: seconds without a beat after which the program hangs. ``named`` makes an error of a fate."""
         self._life = life
         self._connection = connection
         self._kind: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
@@ -54,9 +56,9 @@ class BorderStream(Generic[T]):
                     if isinstance(message, Answer):
                         return self._kind.decode(message.value)
             except BorderFailed as error:
-                raise BorderFailed(self._named(str(error))) from error
+                raise self._named(error) from error
             if isinstance(message, Failure):
-                raise BorderFailed(self._named(message.text))
+                raise self._named(message.text)
             if isinstance(message, End):
                 raise StopAsyncIteration
 

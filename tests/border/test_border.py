@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from supervisor import AllocationRefused, Border, BorderFailed, BorderLimits, Host
-from supervisor.border.border import MOST_UNREAPED
+from supervisor.border.succession import MOST_UNREAPED
 from tests.border.conftest import PATIENT, HelperProcess, dead, until
 from tests.border.sample_program import Count, Flood, Greet, Held, Misbehave, Scribble, Unheard
 
@@ -369,9 +369,9 @@ def test_processes_stuck_in_the_kernel_do_not_pile_up(border: NewBorder) -> None
     """They are counted, and at some number none is started until one has ended."""
     here = border()
     stuck: list[Any] = [Stuck() for _ in range(MOST_UNREAPED)]
-    here._ended.extend(stuck)
+    here._lives._killed.extend(stuck)
     assert here.unreaped == MOST_UNREAPED
-    with pytest.raises(BorderFailed, match=f"{MOST_UNREAPED} killed processes hang in the kernel"):
+    with pytest.raises(BorderFailed, match=f"{MOST_UNREAPED} killed processes of it hang in the kernel"):
         greet(here)
     stuck[0].ended = True
     assert greet(here)
