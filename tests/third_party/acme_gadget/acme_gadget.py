@@ -8,7 +8,21 @@ from pathlib import Path
 import msgspec
 import trio
 
-from supervisor import ContainerEdits, Device, DeviceNode, Health, Host, HostDevice, HostView, LookAgain, Topology, hookimpl
+from supervisor import (
+    ContainerEdits,
+    Device,
+    DeviceNode,
+    Health,
+    Host,
+    HostDevice,
+    HostView,
+    LookAgain,
+    Memory,
+    MetricFamily,
+    Sample,
+    Topology,
+    hookimpl,
+)
 
 RESOURCE = "acme.example/gadget"
 
@@ -36,20 +50,34 @@ class Gadgets:
     name = "acme-gadget"
     udev_subsystems = ("acme",)
 
-    def __init__(self, config: Config, host: Host) -> None:
+    def __init__(self, config: Config, host: Host, memory: Memory) -> None:
         self.config = config
         self.host = host
+        self.memory = memory
         self.directories: dict[str, str] = {}
+        self.faulty: set[str] = set()
+        self.faults: Counter[str] = Counter()
 
     def discover(self) -> dict[str, list[Device]]:
         gadgets = {gadget.attribute("serial"): gadget for gadget in HostView(self.host).devices("acme")}
         self.directories = {serial: gadget.path for serial, gadget in gadgets.items() if serial}
-        return {RESOURCE: [self.device(serial, gadget) for serial, gadget in gadgets.items() if serial]}
+        devices = [self.device(serial, gadget) for serial, gadget in gadgets.items() if serial]
+        self.count({device.id for device in devices if not device.healthy})
+        return {RESOURCE: devices}
 
     def device(self, serial: str, gadget: HostDevice) -> Device:
         state, reason = health(gadget)
         edits = ContainerEdits(device_nodes=(DeviceNode(f"/dev/{gadget.name}"),), envs={"ACME_GADGETS": serial})
         return Device(serial, state, reason, topology(gadget), edits)
+
+    def count(self, faulty: set[str]) -> None:
+        self.faults.update(faulty - self.faulty)
+        self.faulty = faulty
+        self.memory.keep({"faulty": sorted(faulty), "faults": self.faults})
+
+    def take_over(self) -> None:
+        kept = self.memory.recall()
+        self.faulty, self.faults = set(kept.get("faulty", ())), Counter(kept.get("faults", {}))
 
     async def watch(self, look_again: LookAgain) -> None:
         events = os.open(self.host.local("/dev/acme-events") or "", os.O_RDONLY | os.O_NONBLOCK)
@@ -88,6 +116,10 @@ class Gadgets:
         directory = self.directories.get(text)
         return [f"{text} is the serial number of the gadget at {directory}"] if directory else []
 
+    def collect_metrics(self) -> list[MetricFamily]:
+        samples = tuple(Sample({"gadget": serial}, self.faults[serial]) for serial in self.directories)
+        return [MetricFamily("faults", "Faults of a gadget since the node booted.", "counter", samples)]
+
 
 @hookimpl
 def config_type() -> type[Config]:
@@ -95,5 +127,5 @@ def config_type() -> type[Config]:
 
 
 @hookimpl
-def device_plugins(config: Config, host: Host) -> list[Gadgets]:
-    return [Gadgets(config, host)]
+def device_plugins(config: Config, host: Host, memory: Memory) -> list[Gadgets]:
+    return [Gadgets(config, host, memory)]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from acme_gadget import RESOURCE, Config, Gadgets
 
+from supervisor import Sample
 from supervisor.kubelet.simulator import KubeletSimulator
-from supervisor.testing import FakeHost, check_plugin
+from supervisor.testing import FakeHost, FakeMemory, check_plugin
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def machine(fake_host: FakeHost) -> FakeHost:
 
 def test_the_contract(machine: FakeHost) -> None:
     """The gadgets keep every promise that a plugin makes."""
-    report = check_plugin(Gadgets(Config(reset_at_start=True), machine.host))
+    report = check_plugin(Gadgets(Config(reset_at_start=True), machine.host, FakeMemory()))
     assert report.problems == (), report
     assert report.devices == {RESOURCE: 2}
 
@@ -30,9 +31,20 @@ def test_the_contract(machine: FakeHost) -> None:
 def test_a_fault_is_the_devices_reason(machine: FakeHost) -> None:
     """What the driver says is what the operator reads."""
     machine.write("/sys/class/acme/gadget0/status", "overheated\n")
-    first, second = Gadgets(Config(), machine.host).discover()[RESOURCE]
+    first, second = Gadgets(Config(), machine.host, FakeMemory()).discover()[RESOURCE]
     assert (first.healthy, first.reason) == (False, "the driver reports overheated")
     assert second.healthy
+
+
+def test_a_restart_forgets_no_fault(machine: FakeHost) -> None:
+    """The next process goes on counting, and does not count a fault twice."""
+    memory = FakeMemory()
+    machine.write("/sys/class/acme/gadget0/status", "overheated\n")
+    Gadgets(Config(), machine.host, memory).discover()
+    successor = Gadgets(Config(), machine.host, memory)
+    successor.take_over()
+    successor.discover()
+    assert successor.collect_metrics()[0].samples == (Sample({"gadget": "A-0"}, 1), Sample({"gadget": "A-1"}, 0))
 
 
 def test_a_pod_gets_its_gadget(machine: FakeHost, kubelet: KubeletSimulator, supervised: Callable[..., object]) -> None:
