@@ -6,12 +6,11 @@ from supervisor import Host
 from supervisor_nvidia_gpu import nodes
 from supervisor_nvidia_gpu.cdi import files, libraries
 from supervisor_nvidia_gpu.cdi.files import CdiState
-from supervisor_nvidia_gpu.cdi.root import DriverRoot, Sight
+from supervisor_nvidia_gpu.cdi.root import Sight, mount_of
 from supervisor_nvidia_gpu.cdi.schema import Spec
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.nodes import Nodes
-from supervisor_nvidia_gpu.nvml.library import MOUNT, NoLibrary, find
 from supervisor_nvidia_gpu.report import Report
 from supervisor_nvidia_gpu.units import Offer
 
@@ -22,7 +21,7 @@ class Equipment:
     def __init__(self, host: Host, config: NvidiaGpuConfig) -> None:
         self._host = host
         self._config = config
-        self._mount = config.driver_root_mount or (MOUNT if Path(MOUNT).is_dir() else "/")
+        self._mount = mount_of(config.driver_root_mount)
         self._specs: tuple[Spec, ...] = ()
         self._lacking = ""
         self.owner = False
@@ -34,12 +33,11 @@ class Equipment:
 
     def look(self, report: Report, offer: Offer) -> tuple[Nodes, CdiState]:
         """Look at the nodes, and see that the CDI directory says what it should."""
-        driver = self._driver_root(report)
+        driver, of_driver = libraries.locate(report.driver, self._config.driver_root, self._mount)
         found = nodes.look(self._host, report, nodes.root_of(self._host, self._config.dev_root, driver))
         if self.wants_cdi:
-            files_of_driver = libraries.find(driver, report.driver)
-            self._specs = specs(offer.units, found, files_of_driver, self._config)
-            self._lacking = files_of_driver.problem if offer.units else ""
+            self._specs = specs(offer.units, found, of_driver, self._config)
+            self._lacking = of_driver.problem if offer.units else ""
         return found, self.cdi(write=self.owner)
 
     def cdi(self, *, write: bool = False) -> CdiState:
@@ -52,10 +50,3 @@ class Equipment:
         else:
             return CdiState()
         return state if self.wants_cdi else CdiState()
-
-    def _driver_root(self, report: Report) -> DriverRoot:
-        try:
-            library = find(self._mount, self._config.driver_root, report.driver)
-        except NoLibrary:
-            return DriverRoot(self._config.driver_root or "/", self._mount)
-        return DriverRoot(library.root, self._mount)
