@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 FIRST = 1.0
-MOST = 60.0
+MOST = 30.0
 """Seconds before the third life, and before any later one. The second starts at once: one crash is not the rule."""
 STEADY = 120.0
 """Seconds of life after which an end counts as the first again."""

@@ -40,7 +40,7 @@ class Border:
     ``serve_program`` when it is run. ``ask`` and ``open`` start it when it does not run; a program that keeps ending is started
     ever more rarely. All methods may be called from any thread; ``ask`` and ``open`` block.
 
-    Every error is a ``BorderFailed`` with a sentence for people. The next ``ask`` is the cure of most: it has a new process.
+    It is closed with ``close``, or when nothing refers to it any more. Every error is a ``BorderFailed`` with a sentence for people. The next ``ask`` is the cure of most: it has a new process.
     """
 
     def __init__(
@@ -57,6 +57,11 @@ class Border:
         self._moved: Life | None = None
         self._backoff = Backoff()
         self._why = ""
+
+    def __del__(self) -> None:
+        """Nobody tells a plugin object when it is not needed any more."""
+        if hasattr(self, "_lives"):
+            self.close()
 
     @property
     def pid(self) -> int | None:

@@ -47,7 +47,7 @@ class Life:
         """Raises ``BorderFailed``."""
         self._since = time.monotonic()
         self._over = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage collection inside may end in `kill`
         self._idle: defaultdict[str, list[socket.socket]] = defaultdict(list)
         self._start_over = threading.Event()
         self._killed_because = ""

@@ -30,7 +30,7 @@ class Process:
 
         self._tie = tie
         self._at_end = at_end
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage collection inside may end in `kill`
         self._ended = threading.Event()
         self._output = Output()
         self._killed_at: float | None = None

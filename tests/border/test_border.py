@@ -1,5 +1,6 @@
 """Border: whatever the program behind it does, its user gets an answer or a reason in time, and the next question a new process."""
 
+import gc
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import trio
 from supervisor import AllocationRefused, Border, BorderFailed, BorderLimits, Host
 from supervisor.border.succession import MOST_UNREAPED
 from tests.border.conftest import PATIENT, HelperProcess, dead, until
-from tests.border.sample_program import Count, Flood, Greet, Held, Misbehave, Scribble, Unheard
+from tests.border.sample_program import Count, Flood, Greet, Held, Misbehave, Options, Scribble, Unheard
 
 NewBorder = Callable[..., Border]
 StartHelper = Callable[..., HelperProcess]
@@ -284,6 +285,17 @@ def test_a_closed_border_starts_nothing(border: NewBorder) -> None:
     until(lambda: dead(pid))
     with pytest.raises(BorderFailed, match="is not needed any more"):
         greet(here)
+
+
+def test_a_forgotten_border_ends_its_program(installed: Path) -> None:
+    """A plugin object that a new configuration replaced just goes away."""
+    here = Border("sample", Host(helper_socket=""), Options(), PATIENT)
+    greet(here)
+    pid = here.pid
+    assert pid is not None
+    del here
+    gc.collect()
+    until(lambda: dead(pid))
 
 
 async def test_a_stream_brings_everything_in_order(border: NewBorder) -> None:
