@@ -30,9 +30,9 @@ def _source(config: NvidiaGpuConfig, host: Host) -> Source:
 
 
 def _read(path: str) -> bytes | None:
-    """A file of sensible size; ``None`` where there is none that can be read."""
+    """A file up to a sensible size; ``None`` where there is none. Raises ``OSError`` where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(_LARGEST + 1)
-    except OSError:
+    except FileNotFoundError:
         return None

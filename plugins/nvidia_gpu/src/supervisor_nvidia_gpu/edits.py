@@ -95,7 +95,7 @@ def edits(unit: Unit, strategies: Strategies, nodes: Nodes, config: NvidiaGpuCon
     Only CDI devices that a runtime can resolve are named: an unknown one keeps the container from starting. Whether what is
     left out is needed, ``refusal`` says.
     """
-    extras = names.extras_of(unit.resource, config)
+    extras = config.extras_of(unit.resource)
     named = [name for name in _cdi_names(unit, extras, config) if name in cdi.names]
     return ContainerEdits(
         device_nodes=tuple(_device_nodes(unit, extras, nodes)) if strategies.device_specs else (),
@@ -108,7 +108,7 @@ def edits(unit: Unit, strategies: Strategies, nodes: Nodes, config: NvidiaGpuCon
 
 def refusal(unit: Unit, strategies: Strategies, nodes: Nodes, config: NvidiaGpuConfig, cdi: CdiState) -> str:
     """Why ``Allocate`` must fail for a unit, in one short sentence; empty if it need not."""
-    extras = names.extras_of(unit.resource, config)
+    extras = config.extras_of(unit.resource)
     if extras.imex_required:
         for channel in extras.imex_channels:
             if channel not in nodes.imex:

@@ -9,8 +9,6 @@ CLASSES = (GPU, GDS, MOFED, GDRCOPY, IMEX)
 ALL = "all"
 """The one device of a class that knows no single ones."""
 
-_NO_EXTRAS = Extras()
-
 
 def value(unit: Unit, config: NvidiaGpuConfig) -> str:
     """What names a unit, by the configured strategy; its UUID where the wanted value is not known.
@@ -36,14 +34,6 @@ def kind(config: NvidiaGpuConfig, class_name: str) -> str:
 def qualified(config: NvidiaGpuConfig, class_name: str, name: str) -> str:
     """The full name of a CDI device."""
     return f"{kind(config, class_name)}={name}"
-
-
-def extras_of(resource: str, config: NvidiaGpuConfig) -> Extras:
-    """What containers with this resource get besides; a name without a domain means NVIDIA's."""
-    for name in (resource, resource.removeprefix("nvidia.com/"), "*"):
-        if name in config.extras:
-            return config.extras[name]
-    return _NO_EXTRAS
 
 
 def extra_devices(extras: Extras) -> tuple[tuple[str, str], ...]:
