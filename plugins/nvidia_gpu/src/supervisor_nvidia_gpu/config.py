@@ -272,3 +272,8 @@ class NvidiaGpuConfig(_Section, frozen=True):
         unshared = (Leads(name, name, 1) for name in sorted(named - wholly))
         for problem in clashes((*slicing.leads(), *unshared)).values():
             raise ValueError(f"sharing.timeSlicing.resources: {problem}")
+
+    def extras_of(self, resource: str) -> Extras:
+        """What containers with this resource get besides."""
+        named = (extras for name, extras in self.extras.items() if name != "*" and qualified(name) == resource)
+        return next(named, self.extras.get("*", Extras()))
