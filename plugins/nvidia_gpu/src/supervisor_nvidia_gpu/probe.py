@@ -46,6 +46,8 @@ class Probe:
         """The last one from NVML."""
         self._good: int | None = None
         """The process that made it."""
+        self._why = ""
+        """Why the last look had nothing from NVML."""
         self._gone = False
         """Whether there is no driver, by what NVML's process said last."""
         self._strange: frozenset[str] = frozenset()
@@ -65,8 +67,9 @@ class Probe:
         try:
             seen = self._nvml()
         except BorderFailed as error:
-            seen = Seen(why=str(error), gone=self._gone)
-        self._gone = seen.gone
+            why = str(error)  # until it is started again, this is the old reason and how long that will take
+            seen = Seen(why=self._why if self._why and self._why in why else why, gone=self._gone)
+        self._gone, self._why = seen.gone, seen.why
         if seen.report is None:
             return self._without(seen)
         report = structs.replace(seen.report, driver_load=procfs.driver_load(self._host.sysfs))
@@ -121,7 +124,7 @@ class Probe:
         if seen.starting is not None:
             if seen.starting > LONGEST_START:
                 self._border.restart(f"NVML did not start within {LONGEST_START:.0f} s")
-            return Seen(why=f"NVML is starting, for {seen.starting:.0f} s so far; with persistence mode that is quick")
+            return Seen(why="NVML is starting; with persistence mode that is quick")
         if seen.report is None:
             self._border.restart(seen.why)
         elif self._is_stale(seen.report):

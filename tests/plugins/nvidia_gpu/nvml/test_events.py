@@ -1,6 +1,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -201,6 +202,16 @@ async def test_gpus_that_come_and_go(node: Node) -> None:
     assert (event.xid, event.uuid) == (43, layout.gpus[2].uuid)
 
 
+async def test_a_changed_mig_layout_is_noticed(node: Node) -> None:
+    """Drivers without an event for it are asked now and then."""
+    layout = layouts.dgx_a100()
+    node.show(layout)
+    async with listening(node, node.probe()) as ear:
+        node.show(replace(layout, gpus=(layouts.partition(layout.gpus[0], "3g.40gb"), *layout.gpus[1:])))
+        (event,) = await ear.kinds("mig-changed")
+    assert event.uuid == layout.gpus[0].uuid
+
+
 async def test_a_crash_is_told_and_healed(node: Node) -> None:
     """The loss asks for a look, the look starts another process, and that one is listened to."""
     node.show(layouts.l40s_pcie())
@@ -265,7 +276,7 @@ async def test_events_of_a_slow_start(node: Node) -> None:
     """When NVML that was starting is there, a look is asked for."""
     node.show(layouts.l40s_pcie())
     node.nvml.hang("nvmlInitWithFlags")
-    probe = node.probe(deadline=1.0)
+    probe = node.probe(deadline=4.0)
     async with listening(node, probe, looks=False) as ear:
         await trio.to_thread.run_sync(probe.look)
         node.nvml.let_go()

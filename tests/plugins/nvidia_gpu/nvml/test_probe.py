@@ -135,6 +135,15 @@ def test_no_driver_is_a_state(node: Node) -> None:
     assert probe.restarts == 0
 
 
+def test_a_reason_stays_the_same(node: Node) -> None:
+    """While nothing changes, each look says the same, so that it is told once."""
+    node.show(layouts.l40s_pcie())
+    node.nvml.crash("nvmlSystemGetDriverVersion")
+    probe = node.probe()
+    reports = [probe.look() for _ in range(4)]
+    assert reports.count(reports[0]) == 4
+
+
 def test_an_unloaded_driver_has_no_gpus(node: Node) -> None:
     """What is remembered does not outlive the driver itself."""
     node.show(layouts.l40s_pcie())
@@ -181,8 +190,8 @@ def test_a_slow_start_is_waited_for(node: Node) -> None:
     """GPUs that wake up slowly are no hang: looks go on without them, and the same process answers in the end."""
     node.show(layouts.l40s_pcie())
     node.nvml.hang(INIT)
-    probe = node.probe(deadline=1.0)
-    for _ in range(3):
+    probe = node.probe(deadline=4.0)
+    for _ in range(2):
         report = probe.look()
         assert report.source == "procfs"
         assert "NVML is starting" in report.notices[0]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor_nvidia_gpu.nvml.asking import Asking
 from supervisor_nvidia_gpu.nvml.fabric import count_links
 from supervisor_nvidia_gpu.nvml.mig import profile_name
 from supervisor_nvidia_gpu.report import Evidence, Gpu, RemappedRows, Usage
@@ -166,6 +167,13 @@ def test_a_gpu_without_a_name_has_a_problem(node: Node, call: str) -> None:
     report = node.probe().look()
     assert (report.gpus[1].uuid, report.gpus[1].problem) == ("", "the driver reports an unknown error")
     assert [bool(gpu.problem) for gpu in report.gpus] == [False, True, False, False]
+
+
+def test_a_name_that_is_no_text() -> None:
+    """Bytes that mean nothing are no answer, and no error of the look."""
+    ask = Asking()
+    assert ask(b"\xff\xfe".decode) is None
+    assert (ask.code, ask.problem) == (UNKNOWN, "")
 
 
 def test_a_lost_gpu_keeps_its_mig_devices(node: Node) -> None:

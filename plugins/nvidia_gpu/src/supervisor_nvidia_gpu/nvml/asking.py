@@ -32,7 +32,10 @@ class Asking:
             if self.code in OF_THE_GPU:
                 self.problem = meaning(self.code)
             return None
-        self.code = 0
+        except UnicodeDecodeError:  # a broken infoROM may hold any bytes
+            self.code = pynvml.NVML_ERROR_UNKNOWN
+            return None
+        self.code = pynvml.NVML_SUCCESS
         return answer
 
     def must(self, function: Callable[..., Value], *arguments: object) -> Value | None:

@@ -7,17 +7,18 @@ that is lost is left out, and after an error there is a pause that doubles.
 import contextlib
 import ctypes
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from supervisor_nvidia_gpu.nvml.asking import Asking
 from supervisor_nvidia_gpu.nvml.binding import pynvml
 from supervisor_nvidia_gpu.nvml.errors import Unusable, check, meaning
+from supervisor_nvidia_gpu.nvml.mig import mig_uuids
 from supervisor_nvidia_gpu.report import GpuEvent
 
 SLICE = 0.5
 """Seconds that one wait lasts at most."""
 RECOUNT = 2.0
-"""Seconds between looks at which GPUs there are."""
+"""Seconds between looks at which GPUs and MIG devices there are."""
 BATCH = 256
 """Events that are handed over at once, at most."""
 LONGEST_PAUSE = 30.0
@@ -37,19 +38,28 @@ _WANTED = sum(_KINDS)
 _ANY_INSTANCE = 0xFFFF_FFFF
 
 
+class _Gpu(NamedTuple):
+    """A GPU that answers and reports XIDs."""
+
+    handle: Any
+    kinds: int
+    """Of events that it supports."""
+    mig: tuple[str, ...]
+
+
 class _Armed:
     """One event set, and the GPUs registered with it."""
 
-    def __init__(self, gpus: dict[str, tuple[Any, int]], left_out: frozenset[str]) -> None:
-        """Raises ``pynvml.NVMLError``; ``gpus`` are handles and the kinds of events they support, by UUID."""
+    def __init__(self, gpus: dict[str, _Gpu], left_out: frozenset[str]) -> None:
+        """Raises ``pynvml.NVMLError``; ``gpus`` is by UUID."""
         self.left_out = set(left_out)
         """GPUs that refused to be registered."""
         self.uuids: dict[int | None, str] = {}
         """By address of the handle."""
         self.set = pynvml.nvmlEventSetCreate()
-        for uuid, (handle, kinds) in gpus.items():
+        for uuid, gpu in gpus.items():
             if uuid not in self.left_out:
-                self._register(uuid, handle, kinds)
+                self._register(uuid, gpu.handle, gpu.kinds)
 
     def _register(self, uuid: str, handle: Any, kinds: int) -> None:
         for wanted in dict.fromkeys((_WANTED & kinds, _XID)):  # where the newer kinds are not allowed, the old one may be
@@ -88,6 +98,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._armed: _Armed | None = None
+        self._mig: dict[str, tuple[str, ...]] = {}
         self._recount_at = 0.0
         self._failures = 0
         self._again_at = 0.0
@@ -127,14 +138,16 @@ class Listener:
         """
         gpus, before = _gpus(), self._armed
         self._recount_at = now + RECOUNT
+        events = [GpuEvent("mig-changed", uuid, now) for uuid, gpu in gpus.items() if self._mig.get(uuid, gpu.mig) != gpu.mig]
+        self._mig = {uuid: gpu.mig for uuid, gpu in gpus.items()}
         known = set(before.uuids.values()) if before else set()
         if before is not None and gpus.keys() == known | (before.left_out & gpus.keys()):
-            return []
+            return events
         left_out = frozenset(before.left_out & gpus.keys() if before else ())
         self._armed = _Armed(gpus, left_out)
         if before is None:
-            return []
-        events = self._told(before, before.pending())
+            return events
+        events += self._told(before, before.pending())
         before.free()
         events += [GpuEvent("unavailable", uuid, now, detail="it does not answer any more") for uuid in known - gpus.keys()]
         return [*events, GpuEvent("changed", at=now)]
@@ -188,14 +201,16 @@ def _instance(number: int) -> int | None:
     return None if number == _ANY_INSTANCE else int(number)
 
 
-def _gpus() -> dict[str, tuple[Any, int]]:
-    """The GPUs that answer and report XIDs: handle and kinds of events, by UUID. Raises ``pynvml.NVMLError`` and ``Unusable``."""
+def _gpus() -> dict[str, _Gpu]:
+    """By UUID. Raises ``pynvml.NVMLError`` and ``Unusable``."""
     gpus = {}
     for index in range(pynvml.nvmlDeviceGetCount()):
         ask = Asking()
         handle = ask.must(pynvml.nvmlDeviceGetHandleByIndex, index)
         uuid = ask.must(pynvml.nvmlDeviceGetUUID, handle)
         kinds = ask(pynvml.nvmlDeviceGetSupportedEventTypes, handle) or 0
-        if uuid and kinds & _XID and not ask.problem:
-            gpus[str(uuid)] = handle, int(kinds)
+        if uuid and kinds & _XID:
+            mig = mig_uuids(handle, ask)  # a change of these has an event with the newest drivers only
+            if not ask.problem:
+                gpus[str(uuid)] = _Gpu(handle, int(kinds), mig)
     return gpus

@@ -17,6 +17,15 @@ def mig_devices(parent: Any, ask: Asking, memory_mib: int | None) -> tuple[MigDe
     return tuple(device for device in found if device is not None)
 
 
+def mig_uuids(parent: Any, ask: Asking) -> tuple[str, ...]:
+    """Of the MIG devices that exist now, with little work. Raises ``Unusable``."""
+    mode = ask(pynvml.nvmlDeviceGetMigMode, parent)
+    most = (ask(pynvml.nvmlDeviceGetMaxMigDeviceCount, parent) or 0) if mode is not None and mode[0] else 0
+    handles = (ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, parent, index) for index in range(most))
+    uuids = (ask(pynvml.nvmlDeviceGetUUID, handle) for handle in handles if handle is not None)
+    return tuple(str(uuid) for uuid in uuids if uuid is not None)
+
+
 def _at(parent: Any, index: int, ask: Asking, memory_mib: int | None) -> MigDevice | None:
     handle = ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, parent, index)
     uuid = ask(pynvml.nvmlDeviceGetUUID, handle) if handle is not None else None
