@@ -5,9 +5,10 @@ What stands in ``__all__`` is all that a plugin may import. Importing it pulls i
 The map, in the order in which data flows::
 
     what a plugin is    hookspecs (the contract)   contract (checked)   model (devices and container edits)   host/ (sysfs, udev)
-    plugins come in     plugins (entry points -> objects)   isolation/ (the same, in a child)   assembly -> units (one plugin in life)
+    plugins come in     plugins (entry points -> objects)   isolation/ (the same, in a child)   assembly -> generation -> units (one plugin in life)
+    what outlives us    memory (as plugins hold it)   memories (its files)
     hardware is touched border/ (a program in a child or the helper container, killed and replaced)
-    it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory (what was said, checked)
+    it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory, families (what was said, checked)
     what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
     the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
     staying registered  kubelet/registration (pure) + registrar   node (one directory)   ownership (one owner)   levels (what the wire tells)

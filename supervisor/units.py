@@ -78,7 +78,8 @@ class PluginUnit:
             except PluginFailed:
                 self._is_to_take_over = self._owner
                 raise
-            self._taken_over(self.name)
+            if not self._is_to_take_over:  # the node may have been lost and won meanwhile
+                self._taken_over(self.name)
         return await self._looker.look(trusted)
 
     def _looked(self, look: Look) -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -16,7 +17,7 @@ from supervisor.errors import PluginFailed
 from supervisor.events import Event, LookFailed, LookFinished, PluginRecovered, PluginStuck
 from supervisor.inventory import Inventory, Look
 from supervisor.looking import LookLate
-from supervisor.model import Device, Health
+from supervisor.model import Device, Health, MetricFamily
 
 WIDGET = "example.com/widget"
 INVENTORY = Inventory.of(WIDGET, [Device("a"), Device("sick", Health.UNHEALTHY, "hot")])
@@ -249,6 +250,12 @@ def test_doubt_keeps_ids_order_and_everything_else() -> None:
     assert doubted.index == INVENTORY.index
     assert [device.id for device in doubted.devices] == ["a", "sick"]
     assert doubted.devices[1] is INVENTORY.devices[1]
+
+
+def test_doubt_takes_the_metrics_away() -> None:
+    """A figure that nobody has measured for long is no figure."""
+    look = msgspec.structs.replace(GOOD, families=(MetricFamily("faults", "Faults."),))
+    assert vouched_by_nobody(look, "p").families == ()
 
 
 # --- the schedule alone -----------------------------------------------------------------------------------------------
