@@ -31,6 +31,8 @@ FILES = {
     "pyproject.toml": "acme_widget",
     "acme_gadget.py": "acme_gadget",
     "test_acme_gadget.py": "acme_gadget",
+    "acme_board.py": "acme_board",
+    "acme_board_program.py": "acme_board",
 }
 """For each file that the tutorial shows the folder of its sample."""
 
@@ -73,8 +75,10 @@ def test_the_grown_sample_has_everything() -> None:
 
 def test_a_plugin_needs_only_what_it_may_import() -> None:
     """The samples import from the package root alone, as the tutorial asks."""
-    for sample in ("acme_widget", "acme_gadget"):
-        source = (SAMPLES / sample / f"{sample}.py").read_text()
+    for file, sample in FILES.items():
+        if not file.startswith("acme_"):
+            continue
+        source = (SAMPLES / sample / file).read_text()
         nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
         (imported,) = [node for node in nodes if (node.module or "").startswith("supervisor")]
         assert imported.module == "supervisor"
@@ -160,7 +164,7 @@ def mypy(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_samples_are_typed(tmp_path: Path) -> None:
     """The annotations that the tutorial shows are right, and a wrong one is found."""
-    for file in ("acme_widget.py", "acme_gadget.py", "test_acme_gadget.py"):
+    for file in (each for each in FILES if each.endswith(".py")):
         shutil.copy(SAMPLES / FILES[file] / file, tmp_path)
     done = mypy(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
