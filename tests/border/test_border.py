@@ -402,7 +402,10 @@ def test_fifty_lives_leave_nothing_behind(border: NewBorder, monkeypatch: pytest
         until(lambda: not any(thread.name.endswith("keeper") for thread in threading.enumerate()))
         counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
     assert here.restarts == 49
-    assert len(set(counts[10:])) == 1
+    # What the test before left to be tidied up may go while this one runs; what leaks comes with every life.
+    descriptors, threads = zip(*counts, strict=True)
+    assert descriptors[-1] <= descriptors[9]
+    assert threads[-1] <= threads[9]
 
 
 def test_a_host_without_a_helper_socket_has_no_helper(installed: Path) -> None:

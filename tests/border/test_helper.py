@@ -336,7 +336,7 @@ def test_many_lives_leave_nothing_behind(
         until(lambda pid=pid: not Path(f"/proc/{pid}").exists() and len(list((proc / "task").iterdir())) == 1)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
         counts.append(len(list((proc / "fd").iterdir())))
         assert helper.log
-    assert len(set(counts[10:])) == 1
+    assert counts[-1] <= counts[9]
 
 
 @pytest.mark.parametrize(
