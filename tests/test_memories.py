@@ -221,6 +221,9 @@ async def test_a_later_owners_memory_is_newer(node: Node) -> None:
         node.owns = True
         memories.owned()
         assert memory.recall() == {"theirs": 1}
+        of(memories, "later").keep({"b": 1})
+        await until((node.file.parent / "later.json").exists)
+        assert node.written() == memory.recall() == {"theirs": 1}
         memory.keep({"n": 1})
         await until(lambda: node.written() == {"n": 1})
 

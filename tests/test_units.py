@@ -358,6 +358,32 @@ async def test_owning_again_is_taking_over_again() -> None:
     assert plugin.asked.count("take_over") == 2
 
 
+async def test_a_late_answer_stands_for_no_second_taking_over() -> None:
+    """The node was lost and won while the plugin still took over: it has yet to recall what came in between."""
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Heir):
+        def take_over(self) -> None:
+            super().take_over()
+            begun.set()
+            go.wait(SOON)
+
+    plugin, told = Slow(), list[int]()
+    life = Life(plugin, taken_over=lambda _: told.append(plugin.asked.count("take_over")))
+    life.unit.own()
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            assert await trio.to_thread.run_sync(begun.wait, SOON)
+            life.unit.disown()
+            life.unit.own()
+            go.set()
+            await life.looks.receive()
+            await life.looks.receive()
+            life.unit.retire()
+    assert told == [2]
+
+
 async def test_resting_waits_for_the_look_and_ends_no_calls() -> None:
     """Those who come after may write on the node then, while the kubelet is still answered."""
     plugin = Heir()

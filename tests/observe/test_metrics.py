@@ -263,6 +263,7 @@ def test_a_name_that_a_later_plugin_owns_is_not_shown_twice(watched: Watched) ->
     family = MetricFamily("x_faults", "Faults.", samples=(Sample({}, 1),))
     watched.measured = {"acme": (family,), "acme-x": (MetricFamily("faults", "Faults.", samples=(Sample({}, 2),)),)}
     assert watched.samples("acme_x_faults") == {(): 2}
+    assert watched.page()[0].count(b"# TYPE device_plugin_acme_x_faults ") == 1  # the parser would join them
 
 
 def test_the_names_of_the_core_are_reserved(watched: Watched) -> None:
@@ -287,7 +288,7 @@ def test_whatever_plugins_measure_the_page_can_be_read(measured: dict[str, list[
     watched = Watched()
     watched.measured = {plugin: check_families(plugin, found)[0] for plugin, found in measured.items()}
     text = list(watched.families())
-    names = [family.name for family in text]
+    names = [line.split()[2] for line in watched.page()[0].splitlines() if line.startswith(b"# TYPE ")]
     assert len(names) == len(set(names))
     for family in text:
         labels = [(sample.name, *sorted(sample.labels.items())) for sample in family.samples]
