@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from msgspec.structs import replace
 
 from supervisor import AllocationRefused, Device, Health
 from supervisor.testing import FakeHost
+from supervisor_nvidia_gpu.assembly import plugin
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.plugin import CheckingPlugin, NvidiaGpuPlugin, needs_checks
 from supervisor_nvidia_gpu.report import Gpu, GpuEvent, Report
+from supervisor_nvidia_gpu.section import NvidiaGpuSection
 from tests.plugins.nvidia_gpu.gpus import config_of, gpu
 
 GPU = "nvidia.com/gpu"
@@ -70,7 +73,7 @@ class Rig:
         config: NvidiaGpuConfig = config_of(text)
         kind = CheckingPlugin if needs_checks(config) else NvidiaGpuPlugin
         folded = Folded(config, unsupported=("the file: mps is not supported",))
-        self.plugin = kind(folded, self.host.host, self.memory, self.source, self.clock)
+        self.plugin = kind(folded, self.host.host, self.memory, self.source, clock=self.clock)
 
     def look(self, resource: str = GPU) -> dict[str, Device]:
         """One look; the devices of a resource by id."""
@@ -229,3 +232,18 @@ async def test_time_alone_asks_for_looks(tmp_path: Path) -> None:
                 if rig.look()[gpu(0).uuid].healthy:
                     break
             nursery.cancel_scope.cancel()
+
+
+def test_an_edit_of_nvidias_file_is_seen(tmp_path: Path) -> None:
+    """It is read when the plugin is made; a later edit is not applied, and not passed over in silence."""
+    file = tmp_path / "nvidia.yaml"
+    file.write_text("version: v1\nflags: {migStrategy: mixed}\n")
+    section = msgspec.convert({"nvidiaConfig": str(file), "simulate": {"layout": "l40s-4"}}, NvidiaGpuSection)
+    made = plugin(section, FakeHost(tmp_path / "host").host, Kept())
+    assert isinstance(made, NvidiaGpuPlugin)
+    assert made._config.mig_strategy == "mixed"
+    made.discover()
+    assert not [notice for notice in made.notices() if "has changed" in notice]
+    file.write_text("version: v1\n")
+    (notice,) = [notice for notice in made.notices() if "has changed" in notice]
+    assert str(file) in notice

@@ -42,13 +42,21 @@ class NvidiaGpuPlugin:
     """A driver that is loaded, a GPU that is plugged."""
 
     def __init__(
-        self, folded: Folded, host: Host, memory: Memory, source: Source, clock: Callable[[], float] = time.monotonic
+        self,
+        folded: Folded,
+        host: Host,
+        memory: Memory,
+        source: Source,
+        changed: Callable[[], Sequence[str]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``changed`` says what of the configuration is not the newest any more, in sentences."""
         self._config: NvidiaGpuConfig = folded.config
         self._said = (*folded.problems, *folded.unsupported)
         self._host = host
         self._memory = memory
         self._source = source
+        self._changed = changed
         self._clock = clock
         self._equipment = Equipment(host, folded.config)
         self._monitor = Monitor(folded.config.health)
@@ -85,14 +93,15 @@ class NvidiaGpuPlugin:
     def notices(self) -> Sequence[str]:
         """What it waits for, what was chosen and why, and what is wrong with layouts and with NVIDIA's own configuration."""
         picture = self._picture
+        said = (*self._said, *self._changed())
         if picture is None:
-            return self._said
+            return said
         report, offered = picture.report, picture.offer
         layouts = (f"{resource}: {problem}" for resource, problem in offered.problems.items())
         hidden = (f"{name} is not offered: {why}" for name, why in offered.hidden.items())
         how = (picture.strategies.reason,) if offered.units and report.source != "simulated" else ()
         waiting = (report.waiting_for,) if report.waiting_for else ()
-        return (*waiting, *report.notices, *layouts, *offered.notices, *hidden, *how, *picture.cdi.conflicts, *self._said)
+        return (*waiting, *report.notices, *layouts, *offered.notices, *hidden, *how, *picture.cdi.conflicts, *said)
 
     def collect_metrics(self) -> Iterable[MetricFamily]:
         """Those of the last look."""
