@@ -43,7 +43,7 @@ class Ear:
 
 @asynccontextmanager
 async def listening(node: Node, probe: Probe, *, looks: bool = True) -> AsyncIterator[Ear]:
-    """A plugin that listens, and if ``looks``, looks first and after each event that is no XID."""
+    """A plugin that listens, and if ``looks``, looks first and after each event."""
     ear, due = Ear(), trio.Event()
 
     async def listen() -> None:
@@ -54,13 +54,14 @@ async def listening(node: Node, probe: Probe, *, looks: bool = True) -> AsyncIte
     async def look() -> None:
         nonlocal due
         while True:
-            await trio.to_thread.run_sync(probe.look)
             await due.wait()
             due = trio.Event()
+            await trio.to_thread.run_sync(probe.look)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen)
         if looks:
+            await trio.to_thread.run_sync(probe.look)
             nursery.start_soon(look)
             await armed(node)
         yield ear

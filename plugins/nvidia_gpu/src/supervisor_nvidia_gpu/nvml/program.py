@@ -31,12 +31,16 @@ def look(session: Session, request: Look) -> Seen:
 
 
 def watch(session: Session, outlet: Outlet) -> None:
-    """Send events as they come, until nobody listens, or NVML is of no use any more; then the last one is ``lost``."""
+    """Send events as they come, until nobody listens, or NVML is of no use any more; then the last one is ``lost``.
+
+    Where NVML cannot be opened at all, nothing is lost: there are no events, and a look has the reason.
+    """
     while not session.wait(SLICE):
         outlet.beat()
+    if not session.is_open:
+        return
     listener = Listener()
     try:
-        session.check()
         if session.missed:
             session.missed = False
             outlet.send((GpuEvent("changed", at=time.monotonic()),))

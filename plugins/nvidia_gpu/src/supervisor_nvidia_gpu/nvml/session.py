@@ -42,14 +42,14 @@ class Session:
         """Wait until it is open, or cannot be opened; whether that is decided."""
         return self._done.wait(seconds)
 
-    def check(self) -> None:
-        """Raise ``Unusable`` where it could not be opened."""
-        if self._why:
-            raise Unusable(self._why)
+    @property
+    def is_open(self) -> bool:
+        return not self._why
 
     def read(self, *, usage: bool) -> Report:
         """One look. Raises ``Unusable``."""
-        self.check()
+        if self._why:
+            raise Unusable(self._why)
         return self._reader.read(usage=usage)
 
     def _open(self) -> None:
