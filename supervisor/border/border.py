@@ -40,7 +40,8 @@ class Border:
     ``serve_program`` when it is run. ``ask`` and ``open`` start it when it does not run; a program that keeps ending is started
     ever more rarely. All methods may be called from any thread; ``ask`` and ``open`` block.
 
-    It is closed with ``close``, or when nothing refers to it any more. Every error is a ``BorderFailed`` with a sentence for people. The next ``ask`` is the cure of most: it has a new process.
+    Every error is a ``BorderFailed`` with a sentence for people; the next ``ask`` is the cure of most, since it has a new process. The
+    program ends with ``close``, when nothing refers to this object any more, and with this process.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The lives of one thing, one after the other: at most one is of use, and those that were killed are counted until they are gone."""
+"""The lives of one thing, one after the other: one is of use at most, and killed ones are counted until they are gone."""
 
 import threading
 import time

@@ -7,10 +7,9 @@ installed.
 """
 
 import argparse
-import contextlib
-import sys
 
 from supervisor.border.helper import Helper
+from supervisor.border.output import Output
 from supervisor.border.programs import installed, module_of
 from supervisor.errors import BorderFailed
 from supervisor.host import Host
@@ -45,11 +44,11 @@ def _program(name: str) -> tuple[str, str]:
 def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     programs = dict(args.program) if args.program else installed()
-    with Helper(args.socket, programs, _say) as helper:
+    log = Output()  # that nobody reads it must not stop the programs
+
+    def say(text: str) -> None:
+        log.pass_on(f"device-plugin-supervisor helper: {text}\n".encode())
+
+    with Helper(args.socket, programs, say) as helper:
         helper.serve()
     return 0
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it
-        print(f"device-plugin-supervisor helper: {text}", file=sys.stderr, flush=True)
