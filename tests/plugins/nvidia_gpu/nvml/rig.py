@@ -35,7 +35,8 @@ class Node:
         self.nvml = nvml
         self.proc = folder / "proc"
         self.proc.mkdir()
-        self.host = Host(proc=str(self.proc), sysfs=str(folder / "sys"), helper_socket=str(folder / "no-helper"))
+        helper = nvml.root.parent / "helper.sock"  # that folder's name is short
+        self.host = Host(proc=str(self.proc), sysfs=str(folder / "sys"), helper_socket=str(helper))
         self._probes: list[Probe] = []
 
     def show(self, layout: Layout) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from supervisor_nvidia_gpu.probe import Probe
 from supervisor_nvidia_gpu.report import Evidence, Report
+from tests.border.conftest import HelperProcess
 from tests.plugins.nvidia_gpu.fakenvml import Layout, layouts
 from tests.plugins.nvidia_gpu.fakenvml.handle import INIT, LIB_RM_VERSION_MISMATCH
 from tests.plugins.nvidia_gpu.nvml.rig import Node, kernel
@@ -60,6 +61,24 @@ def test_one_process_for_all_looks(node: Node) -> None:
     assert probe.look() is probe.look()
     assert len(node.nvml.pids()) == 1
     assert (probe.where, probe.restarts) == ("child of this process", 0)
+
+
+def test_through_the_helper(node: Node) -> None:
+    """Where a helper listens, the process is its child: looks, events and the cure of a crash are the same."""
+    node.show(layouts.dgx_h100())
+    helper = HelperProcess(node.host.helper_socket)
+    try:
+        probe = node.probe()
+        assert len(look_until_nvml(probe).gpus) == 8
+        assert probe.where == f"helper at {node.host.helper_socket}"
+        node.nvml.crash("nvmlDeviceGetUUID", once=True)
+        assert probe.look().source == "procfs"
+        assert len(look_until_nvml(probe).gpus) == 8
+        assert probe.restarts == 1
+    finally:
+        helper.end()
+    assert look_until_nvml(probe).source == "nvml"
+    assert probe.where == "child of this process"
 
 
 def test_a_hung_call_costs_one_look(node: Node) -> None:
