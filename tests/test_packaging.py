@@ -121,8 +121,10 @@ def test_the_lock_names_no_address() -> None:
 
 def test_importing_the_package_is_light() -> None:
     """Plugins and isolated children pay for no server, event loop or metrics library."""
-    heavy = ("grpc", "google.protobuf", "trio", "asyncio", "prometheus_client", "pyudev", "yaml", "rich")
-    heavy += ("supervisor.border", "subprocess")  # for those that have a program
+    heavy = [
+        *("grpc", "google.protobuf", "trio", "asyncio", "prometheus_client", "pyudev", "yaml", "rich"),
+        *("supervisor.border", "subprocess"),  # for those that have a program
+    ]
     code = f"import sys, supervisor; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
