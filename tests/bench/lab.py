@@ -79,9 +79,9 @@ class Lab:
         with self.kubelet() as kubelet, self.supervisor(kubelet) as ours, self.reference(kubelet):
             ours.lists()
 
-    def program(self, *arguments: str) -> Program:
-        """Start a Python program of the bench."""
-        return Program([sys.executable, *arguments], self.env, ROOT)
+    def program(self, *arguments: str, env: Mapping[str, str] | None = None) -> Program:
+        """Start a Python program of the bench; ``env`` is added to the lab's own."""
+        return Program([sys.executable, *arguments], self.env | dict(env or {}), ROOT)
 
     def reference(self, kubelet: KubeletSimulator, resource: str = REFERENCE, devices: int = REPLICAS) -> Program:
         """Start the bare plugin and wait for its list at the kubelet."""
@@ -129,11 +129,13 @@ class Supervisor:
         kubelet: KubeletSimulator,
         resources: Sequence[str],
         plugins: Mapping[str, Any],
-        host: Mapping[str, str] | None = None,
+        host: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
+        """``env`` is added to the lab's own."""
         self.kubelet = kubelet
         self.resources = list(resources)
-        self._env = lab.env
+        self._env = lab.env | dict(env or {})
         self._folder = lab.new_folder()
         others = {package.name: {"enabled": False} for package in installed() if package.name not in plugins}
         document = {

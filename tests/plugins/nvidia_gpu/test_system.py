@@ -1,17 +1,27 @@
 """GPUs through the whole supervisor: a real kubelet's view of what the real NVML binding says about a fake driver."""
 
+import math
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from tests.plugins.nvidia_gpu.fakenvml import FakeNvml
-from tests.plugins.nvidia_gpu.fakenvml.layouts import dgx_h100, l40s_pcie, one_a100_mixed_mig, one_a100_split_mig
+from tests.plugins.nvidia_gpu.fakenvml.layouts import (
+    Layout,
+    dgx_h100,
+    l40s_pcie,
+    one_a100_mixed_mig,
+    one_a100_split_mig,
+    partition,
+)
 from tests.plugins.nvidia_gpu.node import GPU, PATIENCE, GpuNode
-from tests.system.rig import assert_sound, wait_for
+from tests.system.rig import Process, assert_sound, wait_for
 
 
 @pytest.fixture
@@ -58,6 +68,35 @@ def test_an_xid_and_the_way_back(node: GpuNode) -> None:
     node.wait(unhealthy={2: "XID"})
     assert "XID 109" in process.wait_log('"Unhealthy"')
     node.wait()
+
+
+def _cut(layout: Layout) -> Layout:
+    """All GPUs in MIG mode, in 7 devices each."""
+    return replace(layout, gpus=tuple(partition(gpu, *["1g.10gb"] * 7) for gpu in layout.gpus))
+
+
+def test_a_thousand_xids_are_few_lists(node: GpuNode) -> None:
+    """MIG devices that fail one after another do not make a list each, and no XID is lost."""
+    node.show(_cut(dgx_h100()))
+    process = node.start(migStrategy="single", health={"quiet": 3600}, lookInterval=3600)
+    ids = [mig.uuid for gpu in node.nvml.layout.gpus for mig in gpu.mig]
+    node.kubelet.wait_devices(GPU, dict.fromkeys(ids, "Healthy"), timeout=PATIENCE)
+    node.nvml.wait_for(lambda fake: len(fake.event_sets()) > 0)
+    position, began = node.kubelet.events.position, time.monotonic()
+    for number in range(1_000):
+        device = number * len(ids) // 1_000
+        node.nvml.xid(device % 8, 109, gi=1 + device // 8, ci=0)
+    node.kubelet.wait_devices(GPU, dict.fromkeys(ids, "Unhealthy"), timeout=PATIENCE)
+    seconds = math.ceil(time.monotonic() - began)
+    wait_for(lambda: sum(_xids(process)) == 1_000, PATIENCE, "the count of XIDs")
+    lists = [event for event in node.kubelet.events.since(position) if event.kind is EventKind.LIST_RECEIVED]
+    assert len(lists) <= 20 * seconds
+
+
+def _xids(process: Process) -> list[float]:
+    """The XIDs that are counted, by GPU and code."""
+    text = process.get("/metrics")[1]
+    return [float(value) for value in re.findall(r"^device_plugin_nvidia_gpu_xids_total\{.*\} (.*)$", text, re.MULTILINE)]
 
 
 def test_what_only_a_reset_heals_survives_restarts_of_the_supervisor(node: GpuNode) -> None:
