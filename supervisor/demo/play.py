@@ -1,14 +1,60 @@
 """The order of the acts, and the way out of them: by the end, by a failure, or by Ctrl-C."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from subprocess import SubprocessError
+from typing import NamedTuple
 
-from supervisor.demo.acts import ACTS, Scene
+from supervisor.demo import acts, gpus
 from supervisor.demo.interruptions import Interrupted, Interruptions
 from supervisor.demo.place import workplace
+from supervisor.demo.scene import Scene
 from supervisor.demo.stage import Stage
 from supervisor.errors import SupervisorError
 from supervisor.kubelet.simulator import SimulatorError
+from supervisor.plugins import installed
+
+
+class Act(NamedTuple):
+    """One act."""
+
+    title: str
+    sentence: str
+    perform: Callable[[Scene], str]
+    package: str = ""
+    """The plugin package without which it is left out, by the name of its entry point."""
+
+
+ACTS = (
+    Act(
+        "The devices of this machine",
+        "All that was written is this; `device-plugin-supervisor devices` shows what it finds.",
+        acts.look,
+    ),
+    Act(
+        "A kubelet",
+        "A simulated one, in a process of its own, with real sockets. The supervisor registers with it:",
+        acts.register,
+    ),
+    Act(
+        "Pods",
+        "A pod is a child process here: it opens what Allocate named. No device cgroup is simulated.",
+        acts.place_pods,
+    ),
+    Act(
+        "The kubelet is killed",
+        "SIGKILL, and another one starts on the same directory, knowing only its checkpoint.",
+        acts.restart_kubelet,
+    ),
+    Act("A device is pulled out", "The gadget vanishes from this machine while a pod holds it, and returns.", acts.pull_out),
+    Act("The supervisor is killed", "As in an upgrade, a second one is started first.", acts.hand_over),
+    Act(
+        "GPUs that are not here",
+        f"The plugin {gpus.PLUGIN} can simulate them. The configuration of the running supervisor gets this:",
+        gpus.simulate,
+        gpus.PLUGIN,
+    ),
+)
 
 
 def perform(*, keep: bool = False) -> int:
@@ -41,7 +87,8 @@ def _on_stage(stage: Stage, *, keep: bool) -> int:
     with Interruptions() as interruptions, ExitStack() as exits:
         with interruptions.held():
             place = exits.enter_context(workplace())
-        scene = Scene(stage, exits, interruptions, place)
+        packages = frozenset(package.name for package in installed())
+        scene = Scene(stage, exits, interruptions, place, packages)
         try:
             if not _play(scene):
                 return 1
@@ -51,8 +98,12 @@ def _on_stage(stage: Stage, *, keep: bool) -> int:
 
 
 def _play(scene: Scene) -> bool:
-    """Whether all acts came true; the first that does not ends the play."""
+    """Whether all acts came true; the first that does not ends the play. Those without their package are left out."""
     for number, act in enumerate(ACTS, 1):
+        if act.package and act.package not in scene.packages:
+            missing = f"device-plugin-supervisor-{act.package}"
+            scene.stage.act(number, act.title, f"Left out, since the plugin is missing: pip install {missing}")
+            continue
         scene.stage.act(number, act.title, act.sentence)
         try:
             scene.stage.done(act.perform(scene))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,10 @@ PATIENCE = 15.0
 """Seconds for anything that takes a moment."""
 POD_PATIENCE = 5.0
 """Seconds for a pod to open its devices: a driver may hang."""
+
+_SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+"""In the text that Prometheus reads."""
 
 
 class Failed(SupervisorError):
@@ -92,11 +97,19 @@ class SupervisorProcess:
             else:
                 return
 
+    def metric(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """The labels and the value of each sample of a metric. Raises ``OSError``."""
+        samples = (_SAMPLE.fullmatch(line) for line in self.get("/metrics").decode().splitlines())
+        return [(dict(_LABEL.findall(found[2])), float(found[3])) for found in samples if found and found[1] == name]
+
     def uevents(self, subsystem: str) -> float:
         """How many kernel events of a subsystem, if it has one, have reached it. Raises ``OSError``."""
-        lines = self.get("/metrics").decode().splitlines()
-        ours = [line for line in lines if line.startswith("device_plugin_uevents_total{") and f'"{subsystem}"' in line]
-        return sum(float(line.rpartition(" ")[2]) for line in ours)
+        return sum(value for labels, value in self.metric("device_plugin_uevents_total") if labels["subsystem"] == subsystem)
+
+    def unhealthy(self, resource: str) -> dict[str, str]:
+        """The unhealthy devices of a resource, each with the reason. Raises ``OSError``."""
+        samples = self.metric("device_plugin_device_health")
+        return {labels["device"]: labels["reason"] for labels, value in samples if labels["resource"] == resource and not value}
 
     def wait(self) -> None:
         """Wait for its end."""

@@ -16,19 +16,25 @@ from typing import Self
 PATIENCE = 60.0
 """Seconds for any sign of life; far above what the whole demo takes."""
 
-ACTS = 6
+ACTS = 7
 
 
 class Showing:
     """The demo with its output in pipes. A context manager, which kills what is still there."""
 
-    def __init__(self, *arguments: str, wrapper: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
-        """Start it; ``wrapper`` is a command that starts it in turn, ``env`` replaces our environment."""
+    def __init__(
+        self,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
+    ) -> None:
+        """Start it with ``python``; ``wrapper`` is a command that starts it in turn, ``env`` replaces our environment."""
         self._mark = f"DEMO_SHOWING={uuid.uuid4()}"
         name, _, value = self._mark.partition("=")
         self.output = ""
         self._popen = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "supervisor", "demo", *arguments],
+            [*wrapper, str(python), "-m", "supervisor", "demo", *arguments],
             env={**(os.environ if env is None else env), name: value},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

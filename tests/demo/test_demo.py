@@ -4,7 +4,12 @@ import json
 import os
 import re
 import signal
+import sys
+import sysconfig
 import urllib.request
+import venv
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,17 +43,55 @@ mount --move "$new" /dev
 """A program for ``sh`` that runs a command where there is no device but what every container has."""
 
 
-def test_all_acts_come_true() -> None:
-    """Without a terminal it writes plain lines, ends by itself with 0 and leaves nothing behind."""
+@pytest.fixture(scope="module")
+def shown() -> Iterator[Showing]:
+    """A demo without a terminal, which has ended by itself with 0."""
     with Showing() as demo:
+        assert demo.end() == (0, ""), demo.output
+        yield demo
+
+
+def test_all_acts_come_true(shown: Showing) -> None:
+    """Without a terminal it writes plain lines, and leaves nothing behind."""
+    assert shown.done == ACTS
+    assert "\x1b" not in shown.output
+    assert not [line for line in shown.output.splitlines() if line != line.rstrip()]
+    assert re.search(r"^ +gadget-user +\S+ +/dev/\S+ +rw +\d+:\d+ +opened$", shown.output, re.MULTILINE)
+    assert "demo --keep" in shown.output
+    assert shown.left_behind() == []
+
+
+def test_simulated_gpus_fail_and_recover(shown: Showing) -> None:
+    """They join the running supervisor; a pod gets two that are near to each other; one fails with its reason, and comes back."""
+    numa = dict(re.findall(r"^ +(GPU-\S+) +([01]) +Healthy +\S+$", shown.output, re.MULTILINE))
+    assert sorted(numa.values()) == ["0"] * 4 + ["1"] * 4
+    near = re.findall(r"^ +(GPU-\S+) .* inference$", shown.output, re.MULTILINE)
+    assert [numa[device] for device in near] == ["1", "1"]
+    failed, end = shown.output.split(" is Unhealthy at the kubelet")
+    assert failed.split()[-1] in numa
+    assert re.search(r"^ +XID 95: .*reset[^✗]*Healthy at the kubelet", end, re.MULTILINE)
+
+
+def test_without_their_plugin_there_are_no_simulated_gpus(tmp_path: Path) -> None:
+    """It says which package is missing, and that is no failure."""
+    with Showing(python=_environment_without("nvidia_gpu", tmp_path)) as demo:
         code, errors = demo.end()
         assert (code, errors) == (0, ""), demo.output
-        assert demo.done == ACTS
-        assert "\x1b" not in demo.output
-        assert not [line for line in demo.output.splitlines() if line != line.rstrip()]
-        assert re.search(r"^ +gadget-user +\S+ +/dev/\S+ +rw +\d+:\d+ +opened$", demo.output, re.MULTILINE)
-        assert "demo --keep" in demo.output
+        assert demo.done == ACTS - 1
+        assert "nvidia-gpu: " not in demo.output
+        assert "Left out, since the plugin is missing: pip install device-plugin-supervisor-nvidia-gpu" in demo.output
         assert demo.left_behind() == []
+
+
+def _environment_without(name: str, folder: Path) -> Path:
+    """The Python of a virtual environment with all that is installed in ours, but what has ``name`` in its own name."""
+    venv.create(folder, symlinks=True)
+    for kind in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        site = folder / Path(kind).relative_to(sys.prefix)
+        for entry in Path(kind).iterdir():
+            if name not in entry.name:
+                (site / entry.name).symlink_to(entry)
+    return folder / "bin" / "python"
 
 
 @pytest.mark.root

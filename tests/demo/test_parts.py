@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo import place
+from supervisor.demo import gpus, place
 from supervisor.demo.gadget import Gadget, LoopDevice, PseudoTerminal
 from supervisor.demo.hardware import FAMILIES, MOST_FAMILIES, Family, configuration, present
 from supervisor.demo.interruptions import Interrupted, Interruptions
@@ -75,8 +75,13 @@ def test_every_family_is_a_good_configuration(tmp_path: Path) -> None:
         Family("gadget", "path: /dev/loop100"),
         Family("pty", "path: /dev/shm/dps-demo-x/pty, containerPath: /dev/gadget"),
     ]
-    file = tmp_path / "config.yaml"
-    file.write_text(configuration([*FAMILIES, *gadgets], 5, tmp_path / "kubelet.sock"))
+    machine = configuration([*FAMILIES, *gadgets], 5, tmp_path / "kubelet.sock")
+    for section in ("", gpus.OFF, gpus.section(tmp_path), gpus.section(tmp_path, gpus.SCRIPT)):
+        _check(tmp_path / "config.yaml", machine + section)
+
+
+def _check(file: Path, text: str) -> None:
+    file.write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "supervisor", "check-config", str(file)], capture_output=True, text=True, check=False
     )
