@@ -98,7 +98,8 @@ class Listener:
 
     def __init__(self) -> None:
         self._armed: _Armed | None = None
-        self._mig: dict[str, tuple[str, ...]] = {}
+        self._gpus: dict[str, _Gpu] | None = None
+        """At the last count."""
         self._recount_at = 0.0
         self._failures = 0
         self._again_at = 0.0
@@ -111,8 +112,7 @@ class Listener:
             time.sleep(min(SLICE, self._again_at - now))
             return ()
         try:
-            events = self._recount(now) if now >= self._recount_at else []
-            events += self._wait(0 if events else SLICE)
+            events = (now >= self._recount_at and self._recount(now)) or self._wait(SLICE)
         except pynvml.NVMLError as error:
             return self._failed(int(error.value))
         self._failures = 0
@@ -138,19 +138,25 @@ class Listener:
         """
         gpus, before = _gpus(), self._armed
         self._recount_at = now + RECOUNT
-        events = [GpuEvent("mig-changed", uuid, now) for uuid, gpu in gpus.items() if self._mig.get(uuid, gpu.mig) != gpu.mig]
-        self._mig = {uuid: gpu.mig for uuid, gpu in gpus.items()}
-        known = set(before.uuids.values()) if before else set()
-        if before is not None and gpus.keys() == known | (before.left_out & gpus.keys()):
-            return events
-        left_out = frozenset(before.left_out & gpus.keys() if before else ())
-        self._armed = _Armed(gpus, left_out)
+        if before is None or self._gpus is None or gpus.keys() != self._gpus.keys():
+            self._armed = _Armed(gpus, frozenset(before.left_out & gpus.keys() if before else ()))
+        events = self._changed(gpus, now)
+        self._gpus = gpus
+        if before is not None and before is not self._armed:
+            events += self._told(before, before.pending())
+            before.free()
+        return events
+
+    def _changed(self, gpus: dict[str, _Gpu], now: float) -> list[GpuEvent]:
+        """What is new since the last time."""
+        before = self._gpus
         if before is None:
-            return events
-        events += self._told(before, before.pending())
-        before.free()
-        events += [GpuEvent("unavailable", uuid, now, detail="it does not answer any more") for uuid in known - gpus.keys()]
-        return [*events, GpuEvent("changed", at=now)]
+            return []
+        kept = gpus.keys() & before.keys()
+        events = [GpuEvent("mig-changed", uuid, now) for uuid in kept if gpus[uuid].mig != before[uuid].mig]
+        gone = before.keys() - gpus.keys()
+        events += [GpuEvent("unavailable", uuid, now, detail="it does not answer any more") for uuid in gone]
+        return events + ([GpuEvent("changed", at=now)] if gpus.keys() != before.keys() else [])
 
     def _failed(self, code: int) -> tuple[GpuEvent, ...]:
         """Arm again, at once after the first error in a row, then after a pause. Raises ``Unusable``."""
@@ -160,13 +166,14 @@ class Listener:
         why = f"waiting for events failed: {meaning(code)}"
         if self._failures >= MOST_FAILURES:
             raise Unusable(f"{why}; {self._failures} times in a row")
+        events = self._told(self._armed, self._armed.pending()) if self._armed else []
         self.close()
         self._recount_at = 0.0
         self._again_at = now + (min(2.0 ** (self._failures - 2), LONGEST_PAUSE) if self._failures > 1 else 0.0)
-        if now < self._told_at + _TOLD_AGAIN:
-            return ()
-        self._told_at = now
-        return (GpuEvent("lost", at=now, detail=why),)
+        if now >= self._told_at + _TOLD_AGAIN:
+            self._told_at = now
+            events.append(GpuEvent("lost", at=now, detail=why))
+        return tuple(events)
 
     @staticmethod
     def _told(armed: _Armed, events: list[Any]) -> list[GpuEvent]:

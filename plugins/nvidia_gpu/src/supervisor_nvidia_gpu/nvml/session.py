@@ -1,5 +1,7 @@
 """NVML in this process, from finding its library to the end of the process."""
 
+import contextlib
+import ctypes
 import threading
 import time
 
@@ -62,6 +64,7 @@ class Session:
         except Unusable as error:
             self._why = str(error)
         finally:
+            _release_memory()
             self._done.set()
 
     def _begin(self) -> None:
@@ -73,6 +76,12 @@ class Session:
         except pynvml.NVMLError as error:
             self.gone = error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED and not driver
             raise Unusable(_explain(error.value, found.path, driver)) from None
+
+
+def _release_memory() -> None:
+    """Give back what importing and opening needed for a moment, where the C library can."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _explain(code: int, path: str, driver: str) -> str:
