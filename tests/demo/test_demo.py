@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from supervisor_nvidia_gpu.cdi.files import file_name
+from supervisor_nvidia_gpu.config import Cdi
 from tests.demo.showing import ACTS, Showing
 
 UNPRIVILEGED = (
@@ -41,6 +43,19 @@ mount --move "$new" /dev
 "$@"
 """
 """A program for ``sh`` that runs a command where there is no device but what every container has."""
+
+SERVED_MACHINE = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /var/run
+mkdir /var/run/cdi
+cp "$1" /var/run/cdi
+spec=/var/run/cdi/${1##*/}
+shift
+"$@"
+test -e "$spec"
+"""
+"""A program for ``sh`` that runs a command where another supervisor has written a CDI spec, and fails unless that stays."""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +132,18 @@ def test_a_machine_without_devices_will_do() -> None:
         assert demo.done == ACTS
         assert "None of the devices that this demo knows is on this machine" in demo.output
         assert demo.left_behind() == []
+
+
+@pytest.mark.namespaces
+def test_the_cdi_specs_of_the_machine_stay(tmp_path: Path) -> None:
+    """A supervisor that really serves the machine has written them; that of the demo must not take them for orphans."""
+    kind = f"{Cdi().vendor}/gpu"
+    spec = tmp_path / file_name(kind)
+    spec.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": kind, "devices": []}))
+    with Showing(wrapper=("unshare", "-m", "sh", "-c", SERVED_MACHINE, "sh", str(spec))) as demo:
+        code, errors = demo.end()
+        assert (code, errors) == (0, ""), demo.output
+        assert demo.done == ACTS
 
 
 @pytest.mark.parametrize(
