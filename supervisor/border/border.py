@@ -4,7 +4,9 @@ import contextlib
 import os
 import random
 import stat
+import sys
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -59,9 +61,12 @@ class Border:
         self._backoff = Backoff()
         self._why = ""
 
-    def __del__(self) -> None:
-        """Nobody tells a plugin object when it is not needed any more."""
-        if hasattr(self, "_lives"):
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Nobody tells a plugin object when it is not needed any more.
+
+        When the interpreter ends, so does the program, by itself; a lock may then be held by a thread that never runs again.
+        """
+        if hasattr(self, "_lives") and not finalizing():
             self.close()
 
     @property
