@@ -1,6 +1,6 @@
 """What the host has for containers besides the GPUs themselves: device nodes, the driver's files, and CDI specs that name them."""
 
-from pathlib import Path
+import contextlib
 
 from supervisor import Host
 from supervisor_nvidia_gpu import nodes
@@ -42,11 +42,21 @@ class Equipment:
 
     def cdi(self, *, write: bool = False) -> CdiState:
         """What the CDI directory says now of the specs of the last look. May be called by several threads unless it writes."""
-        directory, sight = self._config.cdi.directory, Sight(self._host, self._mount)
-        if write and (self.wants_cdi or Path(directory).is_dir()):
-            state = files.publish(directory, self._specs, sight, self._lacking)
-        elif self.wants_cdi:
-            state = files.check(directory, self._specs, sight, self._lacking)
-        else:
+        if not self.wants_cdi:
             return CdiState()
-        return state if self.wants_cdi else CdiState()
+        do = files.publish if write else files.check
+        return do(self._config.cdi.directory, self._specs, Sight(self._host, self._mount), self._lacking)
+
+    @property
+    def directory(self) -> str:
+        """Where this process writes CDI specs; empty where it writes none. For the memory."""
+        return self._config.cdi.directory if self.owner and self.wants_cdi else ""
+
+    def tidy(self, directory: str) -> None:
+        """Remove specs from where the owner before wrote them, if this one will not look after them.
+
+        Only by its word: on a node there may be another supervisor for another kubelet, or one that somebody tries out.
+        """
+        if directory and directory != self.directory:
+            with contextlib.suppress(OSError):  # they name devices that may be gone, which a runtime says as well
+                files.withdraw(directory)

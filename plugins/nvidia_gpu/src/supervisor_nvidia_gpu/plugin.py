@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -21,8 +21,8 @@ from supervisor_nvidia_gpu.report import GpuEvent, Report
 from supervisor_nvidia_gpu.topology import matrix, numa_nodes
 from supervisor_nvidia_gpu.units import check_request, offer
 
-HEALTH = "health"
-"""What the plugin's memory holds."""
+HEALTH, CDI = "health", "cdi"
+"""What the plugin's memory holds: the health of the GPUs, and the directory with CDI specs of ours."""
 
 
 class Source(Protocol):
@@ -71,8 +71,8 @@ class NvidiaGpuPlugin:
         now = self._clock()
         report = self._source.look()
         self._monitor.look(report, now)
-        self._memory.keep({HEALTH: self._monitor.remember()})
         self._picture = self._pictured(report)
+        self._memory.keep({HEALTH: self._monitor.remember(), CDI: self._equipment.directory})
         self._looked.ring()
         return self._picture.devices(self._config, self._verdict)
 
@@ -84,11 +84,14 @@ class NvidiaGpuPlugin:
 
     def take_over(self) -> None:
         """Go on with what the owner before knew of the GPUs' health, and see to the CDI specs from now on."""
-        self._recall()
         self._equipment.owner = True
+        self._equipment.tidy(str(self._recall().get(CDI, "")))
 
-    def _recall(self) -> None:
-        self._monitor.recall(self._memory.recall().get(HEALTH, {}), self._clock())
+    def _recall(self) -> Mapping[str, Any]:
+        recalled = self._memory.recall()
+        health = recalled.get(HEALTH)
+        self._monitor.recall(health if isinstance(health, Mapping) else {}, self._clock())
+        return recalled
 
     def notices(self) -> Sequence[str]:
         """What it waits for, what was chosen and why, and what is wrong with layouts and with NVIDIA's own configuration."""
