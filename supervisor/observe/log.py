@@ -26,7 +26,7 @@ from supervisor.status import printable
 
 MOST_SUBJECTS = 256
 BURST = 10
-"""Different lines about one subject that are shown within its window."""
+"""Different lines about one subject that are shown within its window, and as many that warn: what goes well must not hide these."""
 FIRST_WINDOW = 60.0
 LONGEST_WINDOW = 600.0
 """Seconds. A window that had to hold lines back is followed by one twice as long; after a quiet one all is forgotten."""
@@ -65,7 +65,8 @@ class _Window:
     def __init__(self, opened: float) -> None:
         self.opened = opened
         self.length = FIRST_WINDOW
-        self.shown = 0
+        self.shown = {True: 0, False: 0}
+        """Lines that warn, and others."""
         self.key: tuple[object, ...] = ()
         self.held = 0
         self.last: _Line | None = None
@@ -142,13 +143,14 @@ class Log:
                 self._due = min(self._due, now + window.length)
                 if len(self._windows) > MOST_SUBJECTS:
                     self._show_held(self._windows.popitem(last=False)[1])
-            if line.key == window.key or window.shown >= BURST:
+            warns = line.grade >= Grade.WARNING
+            if line.key == window.key or window.shown[warns] >= BURST:
                 window.held += 1
                 window.last = line
                 return
             self._show_held(window)
             window.key = line.key
-            window.shown += 1
+            window.shown[warns] += 1
             self._emit(line)
 
     def _flush(self, now: float) -> None:
@@ -161,7 +163,7 @@ class Log:
                 del self._windows[subject]
                 continue
             self._show_held(window)
-            window.opened, window.shown, window.length = now, 0, min(2 * window.length, LONGEST_WINDOW)
+            window.opened, window.shown, window.length = now, {True: 0, False: 0}, min(2 * window.length, LONGEST_WINDOW)
         self._due = min((window.opened + window.length for window in self._windows.values()), default=math.inf)
 
     def _show_held(self, window: _Window) -> None:

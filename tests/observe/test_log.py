@@ -236,12 +236,22 @@ def test_flapping_is_folded_too(reader: Reader) -> None:
     for _ in range(500):
         log(LOST)
         log(events.Registered(GPU, 0.01))
-    assert len(reader.lines()) == BURST
+    assert len(reader.lines()) == 2 * BURST
     reader.now = FIRST_WINDOW
     log.flush()
     (line,) = reader.lines()
     assert "is connected" in line
-    assert line.endswith(f"(the last of {1000 - BURST} such lines in 60 s)")
+    assert line.endswith(f"(the last of {1000 - 2 * BURST} such lines in 60 s)")
+
+
+def test_good_news_does_not_hide_a_warning(reader: Reader) -> None:
+    """A node with many devices tells of each at the start; one that breaks right after that is told, too."""
+    log = reader.log()
+    for device in range(100):
+        log(events.DeviceChanged("gpu", GPU, f"g{device}", Health.HEALTHY, ""))
+    assert len(reader.lines()) == BURST
+    log(events.DeviceChanged("gpu", GPU, "g7", Health.UNHEALTHY, "XID 79"))
+    assert any("XID 79" in line for line in reader.lines())
 
 
 def test_a_noisy_resource_silences_no_other(reader: Reader) -> None:
