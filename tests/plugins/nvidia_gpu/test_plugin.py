@@ -264,7 +264,6 @@ def test_specs_are_removed_only_where_the_owner_before_wrote_them(tmp_path: Path
     memory = Kept()
     memory.value = {"cdi": str(cdi)}
     heir = Rig(tmp_path / "heir", gpu(0), text=f"{{cdi: {{directory: {cdi}}}}}", memory=memory)
-    heir.look()
     assert spec.exists()
     heir.plugin.take_over()
     assert not spec.exists()
