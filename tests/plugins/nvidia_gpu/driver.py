@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from supervisor import Host
-from supervisor_nvidia_gpu.cdi.root import DriverRoot
+from supervisor_nvidia_gpu.driver_root import DriverRoot
 from supervisor_nvidia_gpu.report import Gpu
 from tests.bed.fakesys import Node, Tree
 from tests.host.test_view import host_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_nvidia_gpu import nodes
-from supervisor_nvidia_gpu.cdi.root import DriverRoot
+from supervisor_nvidia_gpu.driver_root import DriverRoot
 from supervisor_nvidia_gpu.nodes import Nodes, look, root_of
 from supervisor_nvidia_gpu.report import Report
 from supervisor_nvidia_gpu.units import Unit

@@ -6,10 +6,10 @@ from supervisor import Host
 from supervisor_nvidia_gpu import nodes
 from supervisor_nvidia_gpu.cdi import files, libraries
 from supervisor_nvidia_gpu.cdi.files import CdiState
-from supervisor_nvidia_gpu.cdi.root import Sight, mount_of
 from supervisor_nvidia_gpu.cdi.schema import Spec
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
+from supervisor_nvidia_gpu.driver_root import Sight, mount_of
 from supervisor_nvidia_gpu.nodes import Nodes
 from supervisor_nvidia_gpu.report import Report
 from supervisor_nvidia_gpu.units import Offer

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from supervisor import Host, HostView
-from supervisor_nvidia_gpu.cdi.root import DriverRoot
+from supervisor_nvidia_gpu.driver_root import DriverRoot
 from supervisor_nvidia_gpu.report import Gpu, MigDevice, Report
 from supervisor_nvidia_gpu.units import Unit
 

@@ -14,8 +14,8 @@ import pytest
 from supervisor import Host
 from supervisor_nvidia_gpu.cdi.files import CdiState, publish
 from supervisor_nvidia_gpu.cdi.libraries import find
-from supervisor_nvidia_gpu.cdi.root import DriverRoot, Sight
 from supervisor_nvidia_gpu.cdi.spec import specs
+from supervisor_nvidia_gpu.driver_root import DriverRoot, Sight
 from supervisor_nvidia_gpu.edits import Strategies, edits
 from supervisor_nvidia_gpu.nodes import Nodes, look
 from supervisor_nvidia_gpu.report import Report

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_nvidia_gpu.nvml.library import DIRECTORIES, SONAME, Library, NoLibrary, find, inside, load
+from supervisor_nvidia_gpu.driver_root import DIRECTORIES, inside
+from supervisor_nvidia_gpu.nvml.library import SONAME, Library, NoLibrary, find, load
 
 FITTING = Path("/proc/self/exe").read_bytes()[:64]
 """The beginning of a file for this machine."""

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from supervisor_nvidia_gpu.cdi.elf import soname
-from supervisor_nvidia_gpu.cdi.root import DriverRoot
-from supervisor_nvidia_gpu.nvml.library import DIRECTORIES, HOST_ROOTS
+from supervisor_nvidia_gpu.driver_root import DIRECTORIES, HOST_ROOTS, DriverRoot
 
 MAX_LIBRARIES = 256
 MAX_FIRMWARE = 16

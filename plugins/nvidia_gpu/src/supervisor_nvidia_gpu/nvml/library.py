@@ -11,32 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-SONAME = "libnvidia-ml.so.1"
-HOST_ROOTS = ("/", "/run/nvidia/driver")
-"""Where drivers are installed: on the host itself, or by a container that brings the driver."""
-MOUNT = "/driver-root"
-"""Where a pod sees the host's root, by convention."""
+from supervisor_nvidia_gpu.driver_root import DIRECTORIES, HOST_ROOTS, inside, mount_of
 
-_TRIPLET = f"{platform.machine()}-linux-gnu"
-DIRECTORIES = (
-    f"usr/lib/{_TRIPLET}",  # Debian, Ubuntu
-    f"usr/lib/{_TRIPLET}/nvidia/current",  # Debian, without its alternatives
-    "usr/lib64",  # Red Hat, Amazon, SUSE; the OpenShift driver container
-    "usr/lib64/nvidia",
-    f"lib/{_TRIPLET}",  # systems whose /lib is no link to /usr/lib
-    "lib64",
-    "usr/lib",
-    "lib",
-    "usr/local/nvidia/lib64",
-    "home/kubernetes/bin/nvidia/lib64",  # Container-Optimized OS
-    "opt/nvidia/lib64",  # systems whose /usr cannot be written: Flatcar and others
-    "opt/nvidia/lib",
-    "opt/nvidia/current/usr/lib64",
-    "opt/nvidia/*/*/usr/lib64",  # Flatcar: one for each driver and kernel; only the running kernel's counts
-    "opt/lib64",
-    "opt/lib",
-)
-_MAX_LINKS = 40
+SONAME = "libnvidia-ml.so.1"
 _MAX_ENTRIES = 100
 _IDENTITY = slice(4, 6), slice(18, 20)
 """Word size and byte order, and the machine, in the first bytes of an ELF file."""
@@ -61,7 +38,7 @@ def find(mount: str, root: str | None, driver: str = "") -> Library:
     ``mount`` is where this process sees the host's root (empty: by convention), ``root`` the driver's root as the host names it
     (``None``: each of ``HOST_ROOTS``).
     """
-    mount = mount or (MOUNT if _is(stat.S_ISDIR, MOUNT) else "/")
+    mount = mount_of(mount)
     roots = HOST_ROOTS if root is None else (root,)
     found = [Library(path, root) for root in roots for path in _files(_place(mount, root))]
     found.sort(key=lambda each: not (driver and each.path.endswith(f".so.{driver}")))
@@ -79,33 +56,6 @@ def load(library: Library) -> None:
         ctypes.CDLL(library.path)
     except OSError as error:
         raise NoLibrary(f"{library.path} cannot be loaded: {error}") from error
-
-
-def inside(root: str, name: str) -> str | None:
-    """The path of ``name`` without links, all of them followed as if ``root`` were ``/``; ``None`` where nothing is."""
-    left = [part for part in name.split("/") if part]
-    found: list[str] = []
-    links = 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            found = found[:-1]
-            continue
-        path = "/".join([root.rstrip("/"), *found, part])
-        try:
-            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
-            target = os.readlink(path) if is_link else ""
-        except OSError:
-            return None
-        if not is_link:
-            found = [*found, part] if part != "." else found
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            return None
-        left = [*(each for each in target.split("/") if each), *left]
-        found = [] if target.startswith("/") else found
-    return "/".join([root.rstrip("/"), *found])
 
 
 def _place(mount: str, root: str) -> str:

@@ -1,6 +1,7 @@
 """The driver's root: the host's own, or that of a container that brings the driver. Its links mean paths inside it."""
 
 import os
+import platform
 import posixpath
 import stat
 from collections.abc import Iterator
@@ -10,8 +11,32 @@ from pathlib import Path
 from msgspec import Struct
 
 from supervisor import Host
-from supervisor_nvidia_gpu.nvml.library import MOUNT, inside
 
+HOST_ROOTS = ("/", "/run/nvidia/driver")
+"""Where drivers are installed: on the host itself, or by a container that brings the driver."""
+MOUNT = "/driver-root"
+"""Where a pod sees the host's root, by convention."""
+
+_TRIPLET = f"{platform.machine()}-linux-gnu"
+DIRECTORIES = (
+    f"usr/lib/{_TRIPLET}",  # Debian, Ubuntu
+    f"usr/lib/{_TRIPLET}/nvidia/current",  # Debian, without its alternatives
+    "usr/lib64",  # Red Hat, Amazon, SUSE; the OpenShift driver container
+    "usr/lib64/nvidia",
+    f"lib/{_TRIPLET}",  # systems whose /lib is no link to /usr/lib
+    "lib64",
+    "usr/lib",
+    "lib",
+    "usr/local/nvidia/lib64",
+    "home/kubernetes/bin/nvidia/lib64",  # Container-Optimized OS
+    "opt/nvidia/lib64",  # systems whose /usr cannot be written: Flatcar and others
+    "opt/nvidia/lib",
+    "opt/nvidia/current/usr/lib64",
+    "opt/nvidia/*/*/usr/lib64",  # Flatcar: one for each driver and kernel; only the running kernel's counts
+    "opt/lib64",
+    "opt/lib",
+)
+_MAX_LINKS = 40
 MAX_ENTRIES = 50_000
 """Of one directory that is listed."""
 
@@ -80,3 +105,30 @@ class Sight(Struct, frozen=True):
     def __call__(self, name: str) -> bool:
         local = self.host.local(posixpath.normpath(name))
         return Path(local).exists() if local is not None else inside(self.mount, name) is not None
+
+
+def inside(root: str, name: str) -> str | None:
+    """The path of ``name`` without links, all of them followed as if ``root`` were ``/``; ``None`` where nothing is."""
+    left = [part for part in name.split("/") if part]
+    found: list[str] = []
+    links = 0
+    while left:
+        part = left.pop(0)
+        if part == "..":
+            found = found[:-1]
+            continue
+        path = "/".join([root.rstrip("/"), *found, part])
+        try:
+            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+            target = os.readlink(path) if is_link else ""
+        except OSError:
+            return None
+        if not is_link:
+            found = [*found, part] if part != "." else found
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            return None
+        left = [*(each for each in target.split("/") if each), *left]
+        found = [] if target.startswith("/") else found
+    return "/".join([root.rstrip("/"), *found])
