@@ -125,6 +125,23 @@ def test_a_rule_may_want_several_within_a_window() -> None:
     assert watch.verdict(B, 15.0).healthy
 
 
+def test_a_rule_may_want_more_than_can_be_counted() -> None:
+    """Then it never counts, and nothing else is disturbed."""
+    watch = monitor(xids=(XidRule(xid=31, action="unhealthy", count=10**30),))
+    watch.events([xid(31, A, 5.0), xid(48, B, 5.0)], 5.0)
+    assert (state(watch, A), state(watch, B)) == ("healthy", "unhealthy")
+
+
+def test_a_driver_that_talks_much_is_remembered_too() -> None:
+    """Its text is cut: an entry that is too long for the memory would be forgotten, and the GPU with it."""
+    watch = monitor(gpu(A, problem="x" * 9_000), gpu(B))
+    watch.events([xid(95, A, 5.0), GpuEvent("unavailable", B, 5.0, detail="y" * 9_000)], 5.0)
+    again = Monitor(Health())
+    assert again.recall(watch.remember(), 6.0) == 0
+    assert (state(again, A), state(again, B)) == ("unhealthy", "suspect")
+    assert all(len(again.verdict(key, 6.0).reason) < 1_024 for key in (A, B))
+
+
 def test_an_event_of_a_model_follows_the_rules_of_the_model() -> None:
     """Two models on one node may differ."""
     rules = (XidRule(xid=31, action="unhealthy", model="*A100*"),)

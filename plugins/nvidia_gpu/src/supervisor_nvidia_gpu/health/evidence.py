@@ -26,6 +26,10 @@ _WITHOUT_RESET = frozenset({0, 3, 5})
 """Actions that may go without the GPU having been reset."""
 
 
+LONGEST_REASON = 400
+"""Characters of what a driver says that are kept: a reason has to fit on a list of devices, and into the memory."""
+
+
 class Judgement(Struct, frozen=True):
     """One thing that speaks against a GPU."""
 
@@ -122,7 +126,7 @@ def _differ(before: str | int | None, now: str | int | None) -> bool:
 def _against(gpu: Gpu, ecc_rise: int, unhealthy_on: Collection[str]) -> tuple[Judgement, ...]:
     against = [Judgement(reason) for kind, reason in _conditions(gpu.evidence, ecc_rise).items() if kind in unhealthy_on]
     if gpu.problem:
-        against.append(Judgement(gpu.problem, strong=False))
+        against.append(Judgement(gpu.problem[:LONGEST_REASON], strong=False))
     return tuple(against)
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from supervisor_nvidia_gpu.config import Health
 from supervisor_nvidia_gpu.health import memory, survey
-from supervisor_nvidia_gpu.health.evidence import Facts, Judgement
+from supervisor_nvidia_gpu.health.evidence import LONGEST_REASON, Facts, Judgement
 from supervisor_nvidia_gpu.health.policy import TELLING, Decision, decide
 from supervisor_nvidia_gpu.health.state import Change, Phase, State, fresh, probation, step, unwatched, wake_at
 from supervisor_nvidia_gpu.health.survey import Known
@@ -33,6 +33,8 @@ TELL_EVERY = 60.0
 """Seconds for which an XID that changes nothing is told once for a GPU."""
 BOUND = 4_000
 """Pairs of a GPU and an XID that are counted apart."""
+MOST_COUNTED = 10_000
+"""A rule that wants more XIDs than these within its window never gets them."""
 
 _DOUBTS = {"lost": "the wait for its events failed", "unavailable": "the driver calls it unavailable"}
 """Kinds of events that are weak evidence."""
@@ -193,7 +195,7 @@ class Monitor:
                 self._judge(key, event.xid, states, at, now)
         elif event.kind in _DOUBTS:
             for key in hit:
-                reason = event.detail or _DOUBTS[event.kind]
+                reason = event.detail[:LONGEST_REASON] or _DOUBTS[event.kind]
                 self._apply(key, Judgement(reason, strong=False), states, at, now)
         if event.kind != "xid" or event.xid in TELLING:
             self._want(now, self._asked[-1] + SIGN_PACE)
@@ -221,7 +223,7 @@ class Monitor:
         """Whether it came often enough. Halves of a count do not outlive the process."""
         if decision.count == 1:
             return True
-        heard = self._heard.setdefault((key, xid), deque(maxlen=decision.count))
+        heard = self._heard.setdefault((key, xid), deque(maxlen=min(decision.count, MOST_COUNTED)))
         heard.append(at)
         if len(self._heard) > BOUND:
             del self._heard[next(iter(self._heard))]
