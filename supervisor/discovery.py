@@ -17,6 +17,8 @@ from supervisor.wakeup import WakeUp
 
 COALESCE = 0.05
 """Seconds after an event before the look: a burst is one look, and each list costs the kubelet a synced write."""
+OWN = 0.02
+"""The same for what a plugin's own watch has seen, which need not wait for udev; looks are ``COALESCE`` apart for it, too."""
 AFTERMATH = (1.0, 5.0)
 """Seconds after the last event at which to look again: udevd writes its database late, drivers make nodes late."""
 BACKOFF = (1.0, 30.0)
@@ -28,24 +30,25 @@ class Schedule(Struct, frozen=True):
 
     looked_at: float
     """When the last look began."""
-    first_event: float | None = None
-    """The first event that no look has answered."""
+    due: float | None = None
+    """When the look comes that answers the events since the last one began; without an event, none."""
     last_event: float | None = None
     failures: int = 0
 
-    def event(self, now: float) -> "Schedule":
-        first = now if self.first_event is None else self.first_event
-        return msgspec.structs.replace(self, first_event=first, last_event=now)
+    def event(self, now: float, within: float = COALESCE) -> "Schedule":
+        """``within``: seconds until the look that answers it, at least; and no look is sooner than ``COALESCE`` after another."""
+        due = max(now + within, self.looked_at + COALESCE)
+        return msgspec.structs.replace(self, due=due if self.due is None else min(self.due, due), last_event=now)
 
     def began(self, now: float) -> "Schedule":
-        return msgspec.structs.replace(self, looked_at=now, first_event=None)
+        return msgspec.structs.replace(self, looked_at=now, due=None)
 
     def next_look(self, interval: float, jitter: float) -> float:
         """``interval``: seconds between looks when nothing happens. ``jitter``: 0 to 1."""
         due = [self.looked_at + interval]
-        if self.first_event is not None:
+        if self.due is not None:
             # A plugin that fails is not to be asked at the rate of a storm of events.
-            due.append(max(self.first_event + COALESCE, self.looked_at + (BACKOFF[0] if self.failures else 0.0)))
+            due.append(max(self.due, self.looked_at + (BACKOFF[0] if self.failures else 0.0)))
         if self.last_event is not None:
             due += [at for delay in AFTERMATH if (at := self.last_event + delay) > self.looked_at]
         if self.failures:
@@ -71,6 +74,7 @@ class Discovery:
         self._deliver = deliver
         self._observe = observe
         self._wake = WakeUp()
+        self._own_word = False
         self._good: Look | None = None
         self._failing_since: float | None = None
         self._schedule = Schedule(looked_at=trio.current_time())
@@ -83,7 +87,8 @@ class Discovery:
         self._wake.set()
 
     def look_again_from_thread(self) -> None:
-        """From any thread."""
+        """From any thread: the plugin itself has seen something change."""
+        self._own_word = True  # another thread cannot read our clock
         self._wake.set_from_thread()
 
     async def look_now(self) -> None:
@@ -104,7 +109,9 @@ class Discovery:
             due = self._schedule.next_look(self._options.look_interval, random.random())  # noqa: S311  # spreads load only
             with trio.move_on_at(due):
                 await self._wake.wait()
-                self._schedule = self._schedule.event(trio.current_time())  # another thread cannot read our clock
+                if self._own_word:
+                    self._own_word = False
+                    self._schedule = self._schedule.event(trio.current_time(), OWN)
                 continue
             await self.look_now()
 
