@@ -1,16 +1,15 @@
-"""The driver's root: the host's own, or that of a container that brings the driver. Its links mean paths inside it."""
+"""The driver's root: the host's own, or that of a container that brings the driver. Its links mean paths inside it.
+
+The process that asks NVML imports this, too, so it imports little itself.
+"""
 
 import os
 import platform
-import posixpath
 import stat
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 from msgspec import Struct
-
-from supervisor import Host
 
 HOST_ROOTS = ("/", "/run/nvidia/driver")
 """Where drivers are installed: on the host itself, or by a container that brings the driver."""
@@ -93,18 +92,7 @@ class DriverRoot(Struct, frozen=True):
 
 def mount_of(configured: str | None) -> str:
     """Where this process sees the host's root: as configured, else by convention."""
-    return configured or (MOUNT if Path(MOUNT).is_dir() else "/")
-
-
-class Sight(Struct, frozen=True):
-    """Whether something is there that the host calls so: by the roots of the host, else below the mount of its own root."""
-
-    host: Host
-    mount: str = "/"
-
-    def __call__(self, name: str) -> bool:
-        local = self.host.local(posixpath.normpath(name))
-        return Path(local).exists() if local is not None else inside(self.mount, name) is not None
+    return configured or (MOUNT if _is_directory(MOUNT) else "/")
 
 
 def inside(root: str, name: str) -> str | None:
@@ -132,3 +120,10 @@ def inside(root: str, name: str) -> str | None:
         left = [*(each for each in target.split("/") if each), *left]
         found = [] if target.startswith("/") else found
     return "/".join([root.rstrip("/"), *found])
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False

@@ -1,6 +1,10 @@
 """What the host has for containers besides the GPUs themselves: device nodes, the driver's files, and CDI specs that name them."""
 
 import contextlib
+import posixpath
+from pathlib import Path
+
+from msgspec import Struct
 
 from supervisor import Host
 from supervisor_nvidia_gpu import nodes
@@ -9,10 +13,21 @@ from supervisor_nvidia_gpu.cdi.files import CdiState
 from supervisor_nvidia_gpu.cdi.schema import Spec
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
-from supervisor_nvidia_gpu.driver_root import Sight, mount_of
+from supervisor_nvidia_gpu.driver_root import inside, mount_of
 from supervisor_nvidia_gpu.nodes import Nodes
 from supervisor_nvidia_gpu.report import Report
 from supervisor_nvidia_gpu.units import Offer
+
+
+class Sight(Struct, frozen=True):
+    """Whether something is there that the host calls so: by the roots of the host, else below the mount of its own root."""
+
+    host: Host
+    mount: str = "/"
+
+    def __call__(self, name: str) -> bool:
+        local = self.host.local(posixpath.normpath(name))
+        return Path(local).exists() if local is not None else inside(self.mount, name) is not None
 
 
 class Equipment:

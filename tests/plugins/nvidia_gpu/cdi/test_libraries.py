@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_nvidia_gpu.cdi.libraries import MAX_LIBRARIES, File, Libraries, find, locate
-from supervisor_nvidia_gpu.driver_root import DriverRoot, Sight
+from supervisor_nvidia_gpu.driver_root import DriverRoot
+from supervisor_nvidia_gpu.equipment import Sight
 from tests.plugins.nvidia_gpu import driver
 from tests.plugins.nvidia_gpu.driver import DEBIAN, DRIVER, Place
 

@@ -9,7 +9,7 @@ from supervisor import Host
 from supervisor_nvidia_gpu.cdi.files import publish
 from supervisor_nvidia_gpu.cdi.libraries import locate
 from supervisor_nvidia_gpu.cdi.spec import specs
-from supervisor_nvidia_gpu.driver_root import Sight
+from supervisor_nvidia_gpu.equipment import Sight
 from supervisor_nvidia_gpu.nodes import look
 from supervisor_nvidia_gpu.report import Gpu, Report
 from supervisor_nvidia_gpu.units import offer

@@ -15,8 +15,9 @@ from supervisor import Host
 from supervisor_nvidia_gpu.cdi.files import CdiState, publish
 from supervisor_nvidia_gpu.cdi.libraries import find
 from supervisor_nvidia_gpu.cdi.spec import specs
-from supervisor_nvidia_gpu.driver_root import DriverRoot, Sight
+from supervisor_nvidia_gpu.driver_root import DriverRoot
 from supervisor_nvidia_gpu.edits import Strategies, edits
+from supervisor_nvidia_gpu.equipment import Sight
 from supervisor_nvidia_gpu.nodes import Nodes, look
 from supervisor_nvidia_gpu.report import Report
 from supervisor_nvidia_gpu.units import Unit, offer
