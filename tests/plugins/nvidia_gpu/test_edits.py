@@ -221,6 +221,14 @@ def test_a_required_channel_must_be_there() -> None:
     assert refusal(WHOLE, by("envvar"), NODES, config_of(text.replace(", 1", "")), READY) == ""
 
 
+def test_a_channel_that_is_not_required_may_be_missing() -> None:
+    """Also where CDI would have to name it."""
+    text = "extras: {gpu: {imexChannels: [0, 1]}}"
+    assert refusal(WHOLE, by("cdi-cri"), NODES, config_of(text), ready(f"gpu={WHOLE.id}")) == ""
+    required = text.replace("1]", "1], imexRequired: true")
+    assert "channel" in refusal(WHOLE, by("cdi-cri"), NODES, config_of(required), ready(f"gpu={WHOLE.id}"))
+
+
 def test_auto_without_evidence() -> None:
     """By default nothing is risked: the variable and the nodes, and it is said why CDI is not used."""
     found = choose(config_of(), READY)

@@ -269,3 +269,14 @@ def test_specs_are_removed_only_where_the_owner_before_wrote_them(tmp_path: Path
     assert not spec.exists()
     heir.look()
     assert memory.value["cdi"] == ""
+
+
+def test_a_gpu_that_does_not_answer_is_judged_by_its_health(tmp_path: Path) -> None:
+    """With some suspicion it stays as it is for a while; where nobody judges it is Unhealthy at once."""
+    lost = gpu(0, problem="GPU is lost")
+    rig = Rig(tmp_path, lost, text="health: {suspicion: 30}")
+    assert rig.look()[lost.uuid].healthy
+    rig.source.report = replace(rig.source.report, source="procfs")
+    assert rig.look()[lost.uuid].reason == "GPU is lost"
+    rig = Rig(tmp_path, lost, text="health: {enabled: false}")
+    assert rig.look()[lost.uuid].reason == "GPU is lost"

@@ -77,23 +77,22 @@ def test_it_is_made_once_for_the_same_facts() -> None:
     assert matrix(Report(gpus("a", "b"), links=facts), {"a": 1}) is not first
 
 
-def test_sysfs_comes_before_nvml_and_the_configuration_before_both(tmp_path: Path) -> None:
+def test_sysfs_comes_before_nvml(tmp_path: Path) -> None:
     """-1 is no node; where sysfs does not know, NVML's word counts, and without any the GPU has none."""
     host = FakeHost(tmp_path)
-    for address, node in {"0000:01:00.0": "1", "0000:02:00.0": "-1", "0000:03:00.0": "-1", "0000:04:00.0": "0"}.items():
+    for address, node in {"0000:01:00.0": "1", "0000:02:00.0": "-1", "0000:03:00.0": "-1"}.items():
         place(host, address, node)
     report = Report(
         (
             Gpu(index=0, uuid="sysfs", pci="0000:01:00.0", numa_node=7),
             Gpu(index=1, uuid="nvml", pci="0000:02:00.0", numa_node=2),
             Gpu(index=2, uuid="nobody", pci="0000:03:00.0", numa_node=-1),
-            Gpu(index=3, uuid="override", pci="0000:04:00.0", numa_node=4),
-            Gpu(index=4, uuid="absent", pci="0000:05:00.0"),
-            Gpu(index=5, uuid="nowhere", numa_node=3),
+            Gpu(index=3, uuid="absent", pci="0000:05:00.0"),
+            Gpu(index=4, uuid="nowhere", numa_node=3),
         )
     )
-    found = numa_nodes(report, HostView(host.host), {"override": 5, "absent": -1})
-    assert found == {"sysfs": 1, "nvml": 2, "override": 5, "nowhere": 3}
+    found = numa_nodes(report, HostView(host.host))
+    assert found == {"sysfs": 1, "nvml": 2, "nowhere": 3}
 
 
 def test_a_simulated_gpu_has_no_place_in_sysfs(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def test_where_all_is_hidden_the_name_stays(sharing: str, name: str) -> None:
 
 
 def test_a_gpu_with_a_problem_keeps_its_place() -> None:
-    """Its id stays listed, Unhealthy with its reason, and its neighbours are as before."""
+    """Its id stays listed, for its health to judge, and its neighbours are as before."""
     found = offered("{}", gpu(0), gpu(1, problem="GPU is lost"), gpu(2))
-    assert [(unit.id, unit.problem) for unit in found.units] == [
-        (uuid_of(0), ""),
-        (uuid_of(1), "GPU is lost"),
-        (uuid_of(2), ""),
+    assert [(unit.id, unit.gpu.problem, unit.problem) for unit in found.units] == [
+        (uuid_of(0), "", ""),
+        (uuid_of(1), "GPU is lost", ""),
+        (uuid_of(2), "", ""),
     ]
 
 
@@ -83,11 +83,11 @@ def test_two_gpus_with_one_uuid() -> None:
 
 
 def test_a_cordoned_gpu_stays_listed() -> None:
-    """Its pods go on and no new one comes; the reason names the rule, after trouble of its own."""
+    """Its pods go on and no new one comes; the reason names the rule."""
     found = offered("{selection: {cordon: [{index: 0}, {index: 1}]}}", gpu(0), gpu(1, problem="GPU is lost"), gpu(2))
     assert [(unit.cordoned, unit.problem) for unit in found.units] == [
         (True, "cordoned by selection.cordon[0] (index 0)"),
-        (True, "GPU is lost; cordoned by selection.cordon[1] (index 1)"),
+        (True, "cordoned by selection.cordon[1] (index 1)"),
         (False, ""),
     ]
 
@@ -180,7 +180,7 @@ def test_single_with_two_shapes_hurts_one_resource() -> None:
 def test_an_unreadable_gpu_makes_no_layout_bad() -> None:
     """A lost GPU, whose mode cannot be read, looks whole; the MIG devices of its neighbours stay good."""
     found = offered("{migStrategy: single}", gpu(0, "1g.10gb"), gpu(1, mig_enabled=None, problem="GPU is lost"))
-    assert [(unit.id, unit.problem) for unit in found.units] == [(uuid_of(0, "MIG"), ""), (uuid_of(1), "GPU is lost")]
+    assert [(unit.id, unit.problem) for unit in found.units] == [(uuid_of(0, "MIG"), ""), (uuid_of(1), "")]
     assert not found.problems
 
 
@@ -409,4 +409,4 @@ def test_trouble_never_unlists(gpus: Sequence[Gpu], config: NvidiaGpuConfig) -> 
     assert [(unit.resource, replica_ids(unit)) for unit in after.units] == [
         (unit.resource, replica_ids(unit)) for unit in before.units
     ]
-    assert all(unit.problem.startswith("lost") for unit in after.units)
+    assert all(unit.gpu.problem == "lost" for unit in after.units)

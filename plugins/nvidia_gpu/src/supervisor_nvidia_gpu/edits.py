@@ -7,7 +7,7 @@ the two CDI strategies by any runtime that knows CDI; device specs by every runt
 import re
 from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from supervisor import ContainerEdits, DeviceNode, Mount
 from supervisor_nvidia_gpu.cdi import names
@@ -114,7 +114,8 @@ def refusal(unit: Unit, strategies: Strategies, nodes: Nodes, config: NvidiaGpuC
             if channel not in nodes.imex:
                 return f"{IMEX_CHANNELS}/channel{channel} is required and not there"
     if strategies.cdi:
-        for name in _cdi_names(unit, extras, config):
+        needed = extras if extras.imex_required else structs.replace(extras, imex_channels=())
+        for name in _cdi_names(unit, needed, config):
             if name not in cdi.names:
                 return f"{name} is in no verified CDI spec: {cdi.problem or nodes.lacking(unit) or _unresolved(cdi)}"
     return ""

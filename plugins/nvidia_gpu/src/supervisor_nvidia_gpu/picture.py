@@ -50,7 +50,10 @@ class Picture(Struct, frozen=True):
 
     def _replicas(self, unit: Unit, config: NvidiaGpuConfig, verdict: Verdict) -> list[Device]:
         """All time slices of a unit share its fate."""
-        reason = "; ".join(filter(None, (unit.problem, "" if verdict.healthy else verdict.reason)))[:1024]
+        # That a GPU does not answer is for its health to judge, unless nobody does.
+        judged = self.report.source != "procfs" and verdict.state != "unmonitored"
+        lost = "" if judged else unit.gpu.problem
+        reason = "; ".join(filter(None, (unit.problem, lost, "" if verdict.healthy else verdict.reason)))[:1024]
         health = Health.UNHEALTHY if reason else Health.HEALTHY
         node = self.nearness.nodes.get(unit.gpu.uuid)
         topology = Topology() if node is None else Topology((node,))

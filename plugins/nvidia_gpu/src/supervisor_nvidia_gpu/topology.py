@@ -69,15 +69,15 @@ def _cell(table: Sequence[Sequence[int]], row: int, column: int, missing: int) -
     return table[row][column] if row < len(table) and column < len(table[row]) else missing
 
 
-def numa_nodes(report: Report, view: HostView, override: Mapping[str, int] | None = None) -> Mapping[str, int]:
-    """The NUMA nodes of the GPUs by their UUID: what ``override`` says for a UUID, what sysfs says, what NVML says.
+def numa_nodes(report: Report, view: HostView) -> Mapping[str, int]:
+    """The NUMA nodes of the GPUs by their UUID: what sysfs says, else what NVML says.
 
     A GPU of which nobody says anything, or only -1, is left out. A simulated GPU has an address that may be another device's here.
     """
     known = {}
     for gpu in report.gpus:
         of_host = None if report.source == "simulated" else _by_sysfs(gpu, view)
-        words = ((override or {}).get(gpu.uuid), of_host, gpu.numa_node)
+        words = (of_host, gpu.numa_node)
         node = next((word for word in words if word is not None and 0 <= word <= MAX_NUMA_NODE), None)
         if node is not None and gpu.uuid:
             known[gpu.uuid] = node

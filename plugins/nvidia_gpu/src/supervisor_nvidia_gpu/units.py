@@ -1,7 +1,7 @@
 """What is one unit of which resource: a GPU or a MIG device, by which name, and in how many time slices.
 
 Pure: one report and one configuration give one offer, whatever order the GPUs come in. A changed MIG layout is another offer.
-A UUID that was read is never left out for being in trouble, since a pod may hold it: it is listed with its ``problem``.
+A UUID that was read is never left out for being in trouble, since a pod may hold it: it is listed all the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Unit(Struct, frozen=True):
     """Whether time-slicing applies, and ids end in ``::<n>``."""
     cordoned: bool = False
     problem: str = ""
-    """Why it must be listed Unhealthy whatever its health: an unreadable GPU, a bad layout, a cordon. Empty: by its health."""
+    """Why it must be listed Unhealthy whatever its health: a bad layout, a cordon. Empty: by its health."""
 
 
 class Offer(Struct, frozen=True):
@@ -166,7 +166,7 @@ class _Making:
             gpu=gpu,
             mig=mig,
             cordoned=bool(choice.cordoned),
-            problem="; ".join(filter(None, (gpu.problem, choice.cordoned))),
+            problem=choice.cordoned,
         )
         if (first := self._units.setdefault(unit.id, unit)) is not unit:
             self._notices.append(f"{title(gpu)} and {title(first.gpu)} both hold {unit.id}: only the first is offered")
