@@ -64,6 +64,7 @@ def test_an_xid_and_the_way_back(node: GpuNode) -> None:
     node.wait()
     node.nvml.wait_for(lambda fake: len(fake.event_sets()) > 0)
     node.nvml.xid(1, 13)  # the application's own fault
+    assert node.uuid(1) in process.wait_log("XID 13")
     node.nvml.xid(2, 109)
     node.wait(unhealthy={2: "XID"})
     assert "XID 109" in process.wait_log('"Unhealthy"')

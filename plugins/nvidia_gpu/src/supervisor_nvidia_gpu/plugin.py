@@ -1,5 +1,6 @@
 """The plugin: a look at the GPUs becomes a picture, and everything that is asked is answered from the newest one."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from supervisor_nvidia_gpu.preferred import prefer
 from supervisor_nvidia_gpu.report import GpuEvent, Report
 from supervisor_nvidia_gpu.topology import matrix, numa_nodes
 from supervisor_nvidia_gpu.units import check_request, offer
+
+_LOG = logging.getLogger(__name__)
 
 HEALTH, CDI = "health", "cdi"
 """What the plugin's memory holds: the health of the GPUs, and the directory with CDI specs of ours."""
@@ -129,7 +132,14 @@ class NvidiaGpuPlugin:
             async for event in self._source.events():
                 if self._monitor.events((event,), self._clock()):
                     look_again()
+                self._tell()
                 self._looked.ring()  # what is due may have changed
+
+    def _tell(self) -> None:
+        """Log XIDs that change no device's health: those that do are told by the supervisor, with the device."""
+        for gpu, change in self._monitor.told():
+            if change.before == change.after:
+                _LOG.warning("%s: %s", gpu, change.reason)
 
     async def _keep_time(self, look_again: LookAgain) -> None:
         while True:
