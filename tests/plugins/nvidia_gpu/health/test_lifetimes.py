@@ -132,28 +132,28 @@ class Node(RuleBasedStateMachine):
             problem="GPU is lost" if kind == "problem" else "" if kind == "answers" else real.problem,
         )
 
-    @rule(uuid=GPUS)
-    def reset(self, uuid: str) -> None:
-        """Somebody resets a GPU: only what the driver tells afterwards shows it."""
-        self.now += 0.01
-        self.resets[uuid].append(self.now)
-        self.change(uuid, ecc=0, action=0, problem="")
-
-    @rule(uuid=GPUS)
-    def replug(self, uuid: str) -> None:
-        """A GPU leaves the bus, or is back, started anew."""
-        if self.hardware[uuid].plugged:
+    @rule(uuid=GPUS, way=st.sampled_from(["reset", "driver", "bus"]))
+    def start_anew(self, uuid: str, way: str) -> None:
+        """A GPU is reset, the driver is loaded anew, or a GPU leaves the bus and comes back."""
+        if way == "driver":
+            self.load_the_driver_anew()
+        elif way == "bus" and self.hardware[uuid].plugged:
             self.change(uuid, plugged=False)
         else:
             self.reset(uuid)
-            self.change(uuid, plugged=True)
 
-    @rule()
+    def reset(self, uuid: str) -> None:
+        """Only what the driver tells afterwards shows it."""
+        self.now += 0.01
+        self.resets[uuid].append(self.now)
+        self.change(uuid, ecc=0, action=0, problem="", plugged=True)
+
     def load_the_driver_anew(self) -> None:
-        """Which resets all GPUs."""
+        """Which resets all GPUs that are there."""
         self.load += 1
-        for uuid in (A, B):
-            self.reset(uuid)
+        for uuid, real in self.hardware.items():
+            if real.plugged:
+                self.reset(uuid)
 
     @rule(instances=st.sets(st.integers(1, 3), max_size=3).map(frozenset))
     def divide(self, instances: frozenset[int]) -> None:
@@ -262,4 +262,4 @@ class Node(RuleBasedStateMachine):
 
 
 TestLifetimes = Node.TestCase
-TestLifetimes.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLifetimes.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
