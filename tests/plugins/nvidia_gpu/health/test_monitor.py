@@ -203,6 +203,26 @@ def test_a_monitor_that_died_vouches_for_nothing_after_the_grace() -> None:
     assert watch.told()[1:] == ()
 
 
+def test_attempts_to_start_it_again_are_no_sign_of_life() -> None:
+    """They are told by who waits for it; only what NVML alone can say ends the silence, or a look that reaches it."""
+    watch = monitor()
+    for at in range(10, 90, 10):
+        watch.events([GpuEvent("changed", at=float(at)), lost(at=float(at))], float(at))
+        watch.look(Report((gpu(A), gpu(B)), source="procfs"), at + 0.1)
+    assert state(watch, A, 90.0) == "unmonitored"
+    assert not watch.verdict(A, 90.0).healthy
+    watch.events([xid(13, A, 91.0)], 91.0)
+    assert watch.verdict(A, 91.0).healthy
+
+
+def test_a_look_without_nvml_does_not_hide_the_mig_layout() -> None:
+    """An XID that comes before the next full look still hits the MIG devices."""
+    watch = monitor(DIVIDED)
+    watch.look(Report((gpu(A),), source="procfs"), 2.0)
+    watch.events([xid(48, A, 3.0, instance=1)], 3.0)
+    assert [state(watch, key) for key in (A, "MIG-1", "MIG-2")] == ["healthy", "unhealthy", "healthy"]
+
+
 def test_a_silence_within_the_grace_is_none() -> None:
     """A child that is replaced takes no GPU away."""
     watch = monitor()

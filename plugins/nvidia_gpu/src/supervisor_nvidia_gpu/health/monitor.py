@@ -38,6 +38,8 @@ MOST_COUNTED = 10_000
 
 _DOUBTS = {"lost": "the wait for its events failed", "unavailable": "the driver calls it unavailable"}
 """Kinds of events that are weak evidence."""
+_VOICES = frozenset({"xid", "recovery-action", "mig-changed", "unavailable"})
+"""Kinds that only a living NVML process can tell; others also come from who waits for it."""
 
 
 class Verdict(Struct, frozen=True):
@@ -92,7 +94,7 @@ class Monitor:
         """Take in what happened; whether a look is wanted now. One that is wanted later is in ``wake_at``."""
         events = tuple(events)
         with self._lock:
-            if any(event.kind != "lost" for event in events):
+            if any(event.kind in _VOICES for event in events):
                 self._alive(now)
             states = dict(self._known.states)
             for event in events:
@@ -104,8 +106,10 @@ class Monitor:
         """Take in a look that began at ``now``. One without NVML (``procfs``) says nothing about health."""
         with self._lock:
             self._looked = now
-            self._report = report
-            self._gpus = {key: gpu for gpu in report.gpus for key in keys(gpu)}
+            if report.source != "procfs" or self._report.source == "procfs" or not self._report.gpus:
+                # A look without NVML knows no MIG devices: the layout of the last full one is the better guess.
+                self._report = report
+                self._gpus = {key: gpu for gpu in report.gpus for key in keys(gpu)}
             if report.source == "procfs":
                 self._hush(report.waiting_for or "NVML cannot be reached", now)
                 return
