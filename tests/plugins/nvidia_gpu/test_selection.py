@@ -90,3 +90,12 @@ def test_patterns_take_any_text(pattern: str, text: str) -> None:
     """No pattern and no text of a driver raise, and a star takes every text that is there."""
     assert fits(pattern, text) in {True, False}
     assert fits("*", text) is bool(text)
+
+
+def test_the_display_of_a_dgx_station_is_passed_over() -> None:
+    """Unless somebody asks for it by name."""
+    display = gpu(0, model="NVIDIA DGX Display")
+    (choice,) = select([display], Selection())
+    assert "display" in choice.hidden
+    (choice,) = select([display], Selection(include=(GpuMatch(index=0),)))
+    assert not choice.hidden

@@ -166,7 +166,7 @@ class XidRule(_Section, frozen=True):
     xid: Annotated[int, Meta(ge=1, le=100_000)] | Literal["all"]
     action: XidAction
     model: Pattern | None = None
-    count: Annotated[int, Meta(ge=1)] = 1
+    count: Annotated[int, Meta(ge=1, le=1000)] = 1
     """So many within ``window`` seconds before it counts."""
     window: Annotated[float, Meta(gt=0)] = 60.0
 

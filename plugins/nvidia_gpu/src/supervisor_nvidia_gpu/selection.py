@@ -9,6 +9,9 @@ from supervisor_nvidia_gpu import pci
 from supervisor_nvidia_gpu.config import GpuMatch, Selection
 from supervisor_nvidia_gpu.report import Gpu
 
+DISPLAY = "*DGX Display*"
+"""Models that nobody means by a GPU; NVIDIA's plugin passes them over, too."""
+
 
 class Choice(Struct, frozen=True):
     """What the selection says of one GPU."""
@@ -30,6 +33,8 @@ def _choose(gpu: Gpu, selection: Selection) -> Choice:
         return Choice(gpu, hidden=f"excluded by selection.exclude[{rule}] ({words(selection.exclude[rule])})")
     if selection.include and _first(selection.include, gpu) is None:
         return Choice(gpu, hidden="fits none of selection.include")
+    if not selection.include and fits(DISPLAY, gpu.model):
+        return Choice(gpu, hidden="drives the display of a DGX station and computes nothing; selection.include would offer it")
     if (rule := _first(selection.cordon, gpu)) is not None:
         return Choice(gpu, cordoned=f"cordoned by selection.cordon[{rule}] ({words(selection.cordon[rule])})")
     return Choice(gpu)

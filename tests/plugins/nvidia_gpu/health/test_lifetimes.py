@@ -213,7 +213,10 @@ class Node(RuleBasedStateMachine):
     @rule(alive=st.booleans())
     def die(self, *, alive: bool) -> None:
         """The NVML process dies, or is replaced."""
-        self.watch.beat(self.now) if alive else self.watch.silent("killed", self.now)
+        if alive:
+            self.look()
+        else:
+            self.watch.look(Report((), source="procfs", notices=("killed",)), self.now)
 
     @invariant()
     def nothing_is_laundered(self) -> None:

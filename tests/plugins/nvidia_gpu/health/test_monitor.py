@@ -183,12 +183,17 @@ def test_evidence_of_looks_counts() -> None:
     assert state(watch, A) == "probation"
 
 
+def silence(watch: Monitor, reason: str, now: float) -> None:
+    """A look that does not reach NVML."""
+    watch.look(Report((gpu(A), gpu(B)), source="procfs", notices=(reason,)), now)
+
+
 def test_a_monitor_that_died_vouches_for_nothing_after_the_grace() -> None:
     """Then for all again as it was, at once; a look is due both times."""
     watch = monitor()
     watch.events([xid(48, B, 9.0)], 9.0)
-    watch.silent("its process was killed", 10.0)
-    watch.silent("it does not start", 30.0)
+    silence(watch, "its process was killed", 10.0)
+    silence(watch, "it does not start", 30.0)
     assert watch.verdict(A, 69.9).healthy
     assert watch.wake_at() == 69.0
     watch.look(Report((gpu(A), gpu(B)), source="procfs"), 69.5)
@@ -198,7 +203,7 @@ def test_a_monitor_that_died_vouches_for_nothing_after_the_grace() -> None:
     assert (verdict.healthy, verdict.state, verdict.since) == (False, "unmonitored", 70.0)
     assert verdict.reason == "no longer monitored: NVML cannot be reached"
     assert state(watch, B, 70.0) == "unhealthy"
-    assert watch.beat(500.0)
+    watch.look(look(gpu(A), gpu(B)), 500.0)
     assert (state(watch, A, 500.0), state(watch, B, 500.0)) == ("healthy", "unhealthy")
     assert watch.told()[1:] == ()
 
@@ -226,8 +231,8 @@ def test_a_look_without_nvml_does_not_hide_the_mig_layout() -> None:
 def test_a_silence_within_the_grace_is_none() -> None:
     """A child that is replaced takes no GPU away."""
     watch = monitor()
-    watch.silent("its process was killed", 10.0)
-    assert not watch.beat(40.0)
+    silence(watch, "its process was killed", 10.0)
+    watch.look(look(gpu(A), gpu(B)), 40.0)
     assert watch.verdict(A, 200.0).healthy
     assert watch.wake_at() is None
 
@@ -236,7 +241,7 @@ def test_time_that_nobody_watched_is_no_quiet() -> None:
     """What was on its way back begins its wait anew."""
     watch = monitor()
     watch.events([xid(48, A, 10.0)], 10.0)
-    watch.silent("it hangs", 11.0)
+    silence(watch, "it hangs", 11.0)
     watch.look(look(gpu(A), gpu(B)), 500.0)
     assert state(watch, A) == "unhealthy"
     watch.look(look(gpu(A), gpu(B)), 560.0)
@@ -256,14 +261,6 @@ def test_a_monitor_that_never_lived_is_told_and_takes_nothing_away() -> None:
     watch.recall(other.remember(), 20.0)
     watch.look(Report((gpu(A),), source="procfs"), 9_000.0)
     assert state(watch, A, 9_000.0) == "unhealthy"
-
-
-def test_one_that_should_live_and_never_did_vouches_for_nothing() -> None:
-    """A node whose driver hangs from the start takes no pods."""
-    watch = Monitor(Health())
-    watch.silent("NVML does not answer", 10.0)
-    assert watch.verdict(A, 11.0).healthy
-    assert watch.verdict(A, 70.0).reason == "no longer monitored: NVML does not answer"
 
 
 def test_a_restart_changes_no_verdict() -> None:

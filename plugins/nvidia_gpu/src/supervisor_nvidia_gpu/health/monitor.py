@@ -111,7 +111,7 @@ class Monitor:
                 self._report = report
                 self._gpus = {key: gpu for gpu in report.gpus for key in keys(gpu)}
             if report.source == "procfs":
-                self._hush(report.waiting_for or "NVML cannot be reached", now)
+                self._hush(report.waiting_for or "; ".join(report.notices) or "NVML cannot be reached", now)
                 return
             self._alive(now)
             if self._config.enabled:
@@ -119,18 +119,6 @@ class Monitor:
                 self._known = memory.bounded(known)
                 for key, change in changes:
                     self._tell(key, change)
-
-    def beat(self, now: float) -> bool:
-        """The NVML process lives; whether a look is wanted now, as it is when nothing was vouched for before."""
-        with self._lock:
-            self._alive(now)
-            return self._wanted(now)
-
-    def silent(self, reason: str, now: float) -> None:
-        """The NVML process, which should live, does not: after a grace nothing is vouched for, until it lives again."""
-        with self._lock:
-            self._watched = True
-            self._hush(reason, now)
 
     def verdict(self, key: Key, now: float) -> Verdict:
         """Whether a device is healthy, and why. All replicas of a device share its verdict."""
