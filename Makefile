@@ -8,8 +8,8 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 LOCKS   := requirements/run.txt requirements/dev.txt requirements/build.txt
 PROTOS  := supervisor/kubelet/protos
 
-# Tests run in this many processes, a file's tests all in one of them. JOBS=0 runs them in this one.
-JOBS        ?= 2
+# Tests run in this many processes, a file's tests all in one of them; they wait more than they work. JOBS=0 runs them in this one.
+JOBS        ?= 3
 PYTEST_ARGS ?=
 PYTEST      := -m pytest -n $(JOBS) --dist loadfile
 # What the system's package manager must bring for `make test-full`; `python -m tests.machine` prints those that are missing.

@@ -73,7 +73,7 @@ def survey(document: Document) -> list[Surveyed]:
     loaded = load_packages(package for name, package in packages.items() if name not in disabled)
     typed = {name: found for name, found in loaded.items() if isinstance(found, LoadedPackage)}
     host = document.config.host.roots
-    made = concurrently({name: _maker(document, found, host) for name, found in typed.items()}, LOAD_TIMEOUT)
+    made = concurrently({name: _maker(document, found, host) for name, found in typed.items()}, _load_timeout)
     return _without_namesakes(
         Surveyed(package, enabled=False) if name in disabled else _surveyed(package, made.get(name, loaded[name]))
         for name, package in packages.items()
@@ -82,22 +82,29 @@ def survey(document: Document) -> list[Surveyed]:
 
 def load_packages(packages: Iterable[Package]) -> dict[str, Any]:
     """Import packages at the same time: a ``LoadedPackage`` or an error for each."""
-    return concurrently({package.name: _loader(package) for package in packages}, LOAD_TIMEOUT)
+    return concurrently({package.name: _loader(package) for package in packages}, _load_timeout)
+
+
+def _load_timeout(_: str) -> float:
+    return LOAD_TIMEOUT
 
 
 def look(document: Document, surveyed: Iterable[Surveyed], about: str | None = None) -> list[Looked]:
     """Look once at every plugin, all at the same time, and ask those that can what they know ``about`` a device."""
     owners = {plugin.name: (found.package.name, plugin) for found in surveyed for plugin in found.plugins}
     looks = {name: _looker(plugin, package, about) for name, (package, plugin) in sorted(owners.items())}
-    patience = max((document.section(package).options.look_timeout for package, _ in owners.values()), default=0.0)
+    patience = {name: document.section(package).options.look_timeout for name, (package, _) in owners.items()}
     return [
         answer if isinstance(answer, Looked) else Looked(name, owners[name][0], None, str(answer))
-        for name, answer in concurrently(looks, patience).items()
+        for name, answer in concurrently(looks, patience.__getitem__).items()
     ]
 
 
-def concurrently(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, T | SupervisorError]:
-    """Do all at the same time; the result of each, or the error that it raised or, if it is late, deserves."""
+def concurrently(tasks: Mapping[str, Callable[[], T]], patience: Callable[[str], float]) -> dict[str, T | SupervisorError]:
+    """Do all at the same time; the result of each, or the error that it raised or, if it is late, deserves.
+
+    ``patience``: seconds that a task may take, by its name.
+    """
     results: dict[str, T | SupervisorError] = {}
 
     def do(name: str, task: Callable[[], T]) -> None:
@@ -106,14 +113,13 @@ def concurrently(tasks: Mapping[str, Callable[[], T]], seconds: float) -> dict[s
         except SupervisorError as error:
             results[name] = error
 
-    threads = [threading.Thread(target=do, args=item, daemon=True) for item in tasks.items()]
-    for thread in threads:
+    threads = {name: threading.Thread(target=do, args=(name, task), daemon=True) for name, task in tasks.items()}
+    began = time.monotonic()
+    for thread in threads.values():
         thread.start()
-    deadline = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    late = SupervisorError(f"it has not come back for {seconds:g} s")
-    return {name: results.get(name, late) for name in tasks}
+    for name, thread in threads.items():
+        thread.join(max(0.0, began + patience(name) - time.monotonic()))
+    return {name: results.get(name, SupervisorError(f"it has not come back for {patience(name):g} s")) for name in tasks}
 
 
 def _loader(package: Package) -> Callable[[], LoadedPackage]:

@@ -333,6 +333,7 @@ def test_many_lives_leave_nothing_behind(
         greet(here)
         pid = here.pid or 0
         os.kill(pid, signal.SIGKILL) if life % 2 else here.restart("for this test")
+        until(lambda: here.pid is None)  # it has been told, too
         until(lambda pid=pid: not Path(f"/proc/{pid}").exists() and len(list((proc / "task").iterdir())) == 1)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
         counts.append(len(list((proc / "fd").iterdir())))
         assert helper.log
