@@ -71,8 +71,12 @@ def _supervise(document: Document, directory: Path, http: HttpConfig, ownership:
     with libraries_logged(log):
         try:
             trio.run(run)
-        except* SupervisorError as group:
-            raise _first(group) from None
+        except BaseExceptionGroup as group:
+            # Not `except*`: on Python 3.11.2 what is raised in there comes out within another group.
+            ours, others = group.split(SupervisorError)
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from None
 
 
 def _first(error: BaseException) -> BaseException:
