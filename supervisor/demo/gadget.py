@@ -64,11 +64,11 @@ class LoopDevice:
     look_interval = 5
     subsystem = "block"
 
-    def __init__(self) -> None:
-        """Raises ``OSError`` where loop devices cannot be made."""
+    def __init__(self, numbers: Sequence[int] = NUMBERS) -> None:
+        """``numbers``: those to choose from. Raises ``OSError`` where loop devices cannot be made."""
         self._control = os.open(_LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
         self._plugged = False
-        self._numbers: Sequence[int] = NUMBERS
+        self._numbers = numbers
 
     @property
     def node(self) -> str:
