@@ -81,6 +81,10 @@ TOOLS = {
         ("podman", "crun", "busybox-static"),
         "needs root",
     ),
+    "prometheus": Tool(_runs("sh", "-c", "prometheus --version && promtool --version"), ("prometheus",)),
+    "chromium": Tool(
+        _runs("sh", "-c", "chromium --version && chromedriver --version"), ("chromium", "chromium-driver", "fonts-dejavu-core")
+    ),
     "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
