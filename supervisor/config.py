@@ -92,9 +92,21 @@ class LogConfig(_Strict, frozen=True):
 
 
 class LedgerConfig(_Strict, frozen=True):
-    """How long an id that has vanished stays listed where nobody can be asked whether a container still holds it."""
+    """What is asked about who holds which device."""
 
     tombstone_seconds: Annotated[float, Meta(ge=0, le=86400 * 365)] = 86400.0
+    """How long an id that has vanished stays listed where nobody can be asked whether a container still holds it."""
+    attribution: bool = True
+    """Ask the kubelet over and over which pod holds which device, to show it."""
+
+
+class MetricsConfig(_Strict, frozen=True):
+    """Series whose number grows with the devices and the pods of the node."""
+
+    per_device: bool = True
+    """One series for each device: its health, and the uses of one that is shared."""
+    per_pod: bool = True
+    """One series for each device and container that holds it."""
 
 
 class PluginOptions(_Strict, frozen=True):
@@ -146,6 +158,7 @@ class SupervisorConfig(_Strict, frozen=True):
     host: HostConfig = HostConfig()
     log: LogConfig = LogConfig()
     ledger: LedgerConfig = LedgerConfig()
+    metrics: MetricsConfig = MetricsConfig()
     plugins: Mapping[str, PluginSection] = field(default_factory=dict)
 
     def section(self, name: str) -> PluginSection:

@@ -120,6 +120,8 @@ class DeviceChanged(Event, frozen=True):
     device: str
     health: Health | None
     reason: str
+    before: Health | None = None
+    """What it was in the list before; ``None`` when it was not listed."""
 
 
 class InventoryPublished(Event, frozen=True):

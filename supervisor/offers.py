@@ -7,9 +7,10 @@ One object of the supervising thread. A look comes in; who may offer what is set
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
+from supervisor.ages import Ages, Since
 from supervisor.calls import PluginCalls
 from supervisor.claims import Claims, Settlement
 from supervisor.events import (
@@ -66,6 +67,12 @@ class Offers:
         self._looks: dict[str, tuple[Look, PluginCalls]] = {}
         self._contended: dict[tuple[str, str], str] = {}
         self._told: dict[str, tuple[object, ...]] = {}
+        self._ages = Ages()
+
+    @property
+    def ages(self) -> Mapping[str, Since]:
+        """Since when the devices of each resource have been as they are."""
+        return self._ages.picture()
 
     @property
     def resources(self) -> Mapping[str, Inventory | None]:
@@ -149,13 +156,20 @@ class Offers:
         offer.feed.publish(listed)
         healthy = sum(device.healthy for piece in pieces(listed.devices) for device in piece)
         self._observe(InventoryPublished(offer.plugin, listed.resource, healthy, len(listed.devices) - healthy))
-        for some in pieces(tuple(islice(_changes(offer.plugin, before, listed), TOLD)), _EVENTS):
+        changes = _changes(offer.plugin, before, listed)
+        told = tuple(islice(changes, TOLD))
+        if before is None:
+            self._ages.first_listed(listed.resource, self._clock())
+        else:
+            self._ages.changed(listed.resource, chain(told, changes), self._clock())
+        for some in pieces(told, _EVENTS):
             for event in some:
                 self._observe(event)
 
     def _close(self, resource: str) -> None:
         offer = self._offers.pop(resource)
         self._tombstones.forget(resource)
+        self._ages.forget(resource)
         self._outlet.close(resource)
         self._observe(ResourceRetired(offer.plugin, resource))
 
@@ -188,10 +202,11 @@ def _changes(plugin: str, before: Inventory | None, now: Inventory) -> Iterator[
             for device in part:
                 known = before.get(device.id) if before is not None else None
                 if known is None or _shown(known) != _shown(device):
-                    yield DeviceChanged(plugin, now.resource, device.id, device.health, device.reason)
-    for device_id in before.index if before is not None else ():
-        if device_id not in now.index:
-            yield DeviceChanged(plugin, now.resource, device_id, None, "")
+                    was = None if known is None else known.health
+                    yield DeviceChanged(plugin, now.resource, device.id, device.health, device.reason, was)
+    for device in old:
+        if device.id not in now.index:
+            yield DeviceChanged(plugin, now.resource, device.id, None, "", device.health)
 
 
 def _shown(device: Device) -> tuple[object, str]:

@@ -165,8 +165,8 @@ def test_only_what_changed_is_told(node: Node) -> None:
     node.update("p", found(*changed, Device("d")))
     assert node.events == [
         InventoryPublished("p", WIDGET, 2, 2),
-        DeviceChanged("p", WIDGET, "c", Health.UNHEALTHY, "hotter"),
-        DeviceChanged("p", WIDGET, "b", Health.UNHEALTHY, "cold"),
+        DeviceChanged("p", WIDGET, "c", Health.UNHEALTHY, "hotter", Health.UNHEALTHY),
+        DeviceChanged("p", WIDGET, "b", Health.UNHEALTHY, "cold", Health.HEALTHY),
         DeviceChanged("p", WIDGET, "d", Health.HEALTHY, ""),
     ]
 
@@ -216,7 +216,7 @@ def test_a_vanished_device_stays_listed_until_it_is_free(node: Node) -> None:
     node.events.clear()
     node.read_free()
     assert node.listed(WIDGET) == ["a"]
-    assert node.told(DeviceChanged) == [DeviceChanged("p", WIDGET, "b", None, "")]
+    assert node.told(DeviceChanged) == [DeviceChanged("p", WIDGET, "b", None, "", Health.UNHEALTHY)]
 
 
 def test_a_vanished_resource_ends_in_an_empty_list_and_then_closes(node: Node) -> None:
