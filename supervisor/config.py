@@ -14,11 +14,18 @@ from supervisor.model import AbsolutePath
 API_VERSION: Final = "device-plugin-supervisor/v1alpha1"
 KIND: Final = "SupervisorConfig"
 
-RESTART_SECTIONS = ("kubelet", "http", "host")
+RESTART_SECTIONS = ("kubelet", "http", "host", "kubernetes")
 """Sections that take effect at the next start only."""
 
 HostPath = Annotated[AbsolutePath, Meta(description="an absolute path")]
 Seconds = Annotated[float, Meta(gt=0, le=86400 * 365)]
+ConditionType = Annotated[
+    str,
+    Meta(
+        pattern=r"\A((?![^/]{254})[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z|\A\Z",
+        description="the type of a condition, like example.com/DevicesHealthy",
+    ),
+]
 MemorySize = (
     Annotated[int, Meta(ge=1 << 20)]
     | Annotated[
@@ -109,6 +116,23 @@ class MetricsConfig(_Strict, frozen=True):
     """One series for each device and container that holds it."""
 
 
+class KubernetesConfig(_Strict, frozen=True):
+    """What is asked of and told to the cluster's API. All of it is off unless it is wanted, and needs a service account that may."""
+
+    events: bool = False
+    """Write Events on the node, and on the pods that hold a device, when a device or a plugin fails or recovers."""
+    node_condition: ConditionType = ""
+    """The type of a condition of the node that tells whether all devices and plugins work; empty: none."""
+    node_info: bool = False
+    """Read the node's labels and versions, for plugins that decide by them."""
+    node_name: Annotated[str, Meta(pattern=r"\A([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?\Z", max_length=253)] = ""
+    """Empty: the environment variable NODE_NAME says it."""
+
+    @property
+    def wanted(self) -> bool:
+        return self.events or bool(self.node_condition) or self.node_info
+
+
 class PluginOptions(_Strict, frozen=True):
     """What the core knows about every plugin. All times are seconds."""
 
@@ -159,6 +183,7 @@ class SupervisorConfig(_Strict, frozen=True):
     log: LogConfig = LogConfig()
     ledger: LedgerConfig = LedgerConfig()
     metrics: MetricsConfig = MetricsConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
     plugins: Mapping[str, PluginSection] = field(default_factory=dict)
 
     def section(self, name: str) -> PluginSection:

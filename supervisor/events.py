@@ -255,5 +255,21 @@ class HttpUnavailable(Event, frozen=True):
     retry_in: float
 
 
+class ClusterUnavailable(Event, frozen=True):
+    """The Kubernetes API does not answer, or refuses what this program wants of it; the work for the kubelet goes on without it.
+
+    ``about`` says what is concerned: all of it, or one part that its service account may not do. It is tried again.
+    """
+
+    about: str
+    reason: str
+
+
+class ClusterReachable(Event, frozen=True):
+    """What ``ClusterUnavailable`` told of this part is over."""
+
+    about: str
+
+
 Observer = Callable[[Event], None]
 """Called in the supervising thread for each event. It must be quick and must not raise."""

@@ -54,6 +54,7 @@ class NoticeOrigin(enum.StrEnum):
     WATCH = "watch"
     UDEV = "udev"
     MEMORY = "memory"
+    CLUSTER = "cluster"
 
 
 class Notice(Struct, frozen=True):

@@ -62,6 +62,7 @@ def test_imports_keep_their_contracts() -> None:
         ("supervisor/feed.py", "import pyudev", "pyudev stays in supervisor.triggers and supervisor.host"),
         ("supervisor/events.py", "import prometheus_client", "prometheus_client stays in supervisor.observe.metrics"),
         ("supervisor/events.py", "import h11", "h11 stays in supervisor.observe.http"),
+        ("supervisor/events.py", "import httpx2", "httpx2 stays in supervisor.cluster.client"),
         ("supervisor/events.py", "import supervisor_generic", "The supervisor names no plugin"),
         (f"{PACKAGES[1]}/__init__.py", "import supervisor.model", "Plugins import only the package supervisor"),
     ],

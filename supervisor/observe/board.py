@@ -304,6 +304,16 @@ def _(status: Status, event: events.MemoryWritten, now: float) -> Status:
     return replace(status, notices=_without(status.notices, NoticeOrigin.MEMORY, printable(event.package, 128)))
 
 
+@_on(events.ClusterUnavailable)
+def _(status: Status, event: events.ClusterUnavailable, now: float) -> Status:
+    return _to_know(status, NoticeOrigin.CLUSTER, event.about, event.reason, now)
+
+
+@_on(events.ClusterReachable)
+def _(status: Status, event: events.ClusterReachable, now: float) -> Status:
+    return replace(status, notices=_without(status.notices, NoticeOrigin.CLUSTER, event.about))
+
+
 def _to_know(status: Status, origin: NoticeOrigin, about: str, text: str, now: float) -> Status:
     new = Notice(origin, printable(about, 128), printable(text), now)
     return replace(status, notices=_with(status.notices, new))

@@ -67,6 +67,8 @@ SENTENCES: Mapping[type[events.Event], tuple[Grade, str]] = {
     events.MemoryWritten: (Grade.INFO, "the memory of {package} is written again"),
     events.HttpListening: (Grade.INFO, "probes and metrics are served at http://{address}"),
     events.HttpUnavailable: (Grade.WARNING, "no probes and metrics: {reason}; retrying in {retry_in:.3g} s"),
+    events.ClusterUnavailable: (Grade.WARNING, "Kubernetes API, {about}: {reason}; everything else goes on"),
+    events.ClusterReachable: (Grade.INFO, "Kubernetes API, {about}: it works"),
 }
 """A sentence may name the event's fields and what ``_more`` adds."""
 

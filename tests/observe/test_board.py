@@ -216,6 +216,17 @@ def test_a_memory_that_is_not_written_shows_until_it_is(board: StatusBoard) -> N
     assert _tell(board, events.MemoryUnwritten("", "no boot id")).notices[-1].text == "no boot id"
 
 
+def test_the_api_of_the_cluster_is_told_part_by_part() -> None:
+    """An outage and a missing permission are two notices; each goes when its own part works again."""
+    board = StatusBoard()
+    told = _tell(board, events.ClusterUnavailable("API server", "no route"), events.ClusterUnavailable("events", "forbidden"))
+    assert [(notice.origin, notice.about) for notice in told.notices] == [
+        (NoticeOrigin.CLUSTER, "API server"),
+        (NoticeOrigin.CLUSTER, "events"),
+    ]
+    assert [notice.about for notice in _tell(board, events.ClusterReachable("API server")).notices] == ["events"]
+
+
 def test_a_bad_edit_shows_until_a_good_one(board: StatusBoard) -> None:
     """The generation in force stays what it is."""
     _tell(board, events.ConfigApplied(1, ()))
