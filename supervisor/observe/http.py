@@ -8,16 +8,16 @@ import email.utils
 import errno
 import socket
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 import h11
 import trio
-from msgspec import Struct
 
 from supervisor.config import HttpConfig
 from supervisor.events import HttpListening, HttpUnavailable, Observer
+from supervisor.observe.exchange import Page, Request, Response, parameters, wants_gzip
 
 MOST_CONNECTIONS = 64
 MOST_HEADER_BYTES = 8192
@@ -29,18 +29,6 @@ LINGER_BYTES = 65536
 
 FIRST_RETRY = 1.0
 LONGEST_RETRY = 30.0
-
-TEXT = "text/plain; charset=utf-8"
-
-
-class Response(Struct, frozen=True):
-    status: int
-    body: bytes
-    content_type: str = TEXT
-
-
-Page = Callable[[str], Awaitable[Response]]
-"""Draws one page; the argument is the request's ``Accept`` header."""
 
 
 async def serve(
@@ -164,17 +152,27 @@ class _Server:
     async def _draw(self, request: h11.Request) -> Response:
         if request.method not in {b"GET", b"HEAD"}:
             return Response(405, b"only GET and HEAD: nothing can be changed here\n")
-        page = self._pages.get(_path(request.target.decode("ascii", "replace")))
+        path, query = _split(request.target.decode("ascii", "replace"))
+        page = self._pages.get(path)
         if page is None:
             return Response(404, f"not found; there is {', '.join(self._pages)}\n".encode())
-        accept = b",".join(value for name, value in request.headers if name == b"accept")
-        return await page(accept.decode("ascii", "replace"))
+        try:
+            wanted = parameters(query)
+        except ValueError as error:
+            return Response(400, f"bad request: {error}\n".encode())
+        accept, tags, encodings = (_header(request, name) for name in (b"accept", b"if-none-match", b"accept-encoding"))
+        return await page(Request(path, wanted, accept, tags, wants_gzip(encodings)))
 
 
-def _path(target: str) -> str:
-    """The path of a request target, which a proxy may have sent with scheme and host."""
-    path = target.partition("?")[0]
-    return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
+def _split(target: str) -> tuple[str, str]:
+    """Path and query of a request target, which a proxy may have sent with scheme and host."""
+    path, _, query = target.partition("?")
+    return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2], query
+
+
+def _header(request: h11.Request, name: bytes) -> str:
+    """All lines of a header as one."""
+    return b",".join(value for known, value in request.headers if known == name).decode("latin-1")
 
 
 class _Conversation:
@@ -236,15 +234,17 @@ class _Conversation:
     def _encode(self, response: Response, *, last: bool) -> bytes:
         headers = [
             ("Date", email.utils.formatdate(usegmt=True)),
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
+            *response.headers,
         ]
+        if response.status != HTTPStatus.NOT_MODIFIED:
+            headers += [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
+        if all(name.lower() != "cache-control" for name, _ in response.headers):
+            headers.append(("Cache-Control", "no-store"))
         if response.status == 405:
             headers.append(("Allow", "GET, HEAD"))
         if last:
             headers.append(("Connection", "close"))
         heading = h11.Response(status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase)
-        body = b"" if self._head else response.body
+        body = b"" if self._head or response.status == HTTPStatus.NOT_MODIFIED else response.body
         return b"".join(self._http.send(part) or b"" for part in (heading, h11.Data(data=body), h11.EndOfMessage()))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from supervisor.observe.http import Page, Response
+from supervisor.observe.exchange import Page, Request, Response, compressed
 from supervisor.observe.metrics import Metrics
 from supervisor.status import Liveness, Status, document, live, ready
 
@@ -14,27 +14,31 @@ def pages(status: Callable[[], Status], liveness: Callable[[], Liveness], metric
     """The paths of the HTTP server. ``status`` and ``liveness`` are called in the supervising thread."""
     one_at_a_time = trio.CapacityLimiter(1)
 
-    async def livez(accept: str) -> Response:
+    async def livez(request: Request) -> Response:
         is_live, late = live(liveness())
-        return _verdict(is_live, "live", late)
+        return _verdict(request, is_live, "live", late)
 
-    async def readyz(accept: str) -> Response:
+    async def readyz(request: Request) -> Response:
         now = status()
         is_ready, reasons = ready(now, time.monotonic())
-        return _verdict(is_ready, "ready, active" if now.active else "ready, standing by", reasons)
+        return _verdict(request, is_ready, "ready, active" if now.active else "ready, standing by", reasons)
 
-    async def scraped(accept: str) -> Response:
-        body, content_type = await trio.to_thread.run_sync(metrics.render, metrics.take(), accept, limiter=one_at_a_time)
-        return Response(200, body, content_type)
+    async def drawn(request: Request, draw: Callable[[], Response]) -> Response:
+        return await trio.to_thread.run_sync(lambda: compressed(draw(), request), limiter=one_at_a_time)
 
-    async def shown(accept: str) -> Response:
+    async def scraped(request: Request) -> Response:
+        taken = metrics.take()
+        return await drawn(request, lambda: Response(200, *metrics.render(taken, request.accept)))
+
+    async def shown(request: Request) -> Response:
         picture = (status(), liveness(), time.monotonic(), time.time())
-        body = await trio.to_thread.run_sync(document, *picture, limiter=one_at_a_time)
-        return Response(200, body, "application/json")
+        return await drawn(request, lambda: Response(200, document(*picture), "application/json"))
 
     return {"/livez": livez, "/readyz": readyz, "/metrics": scraped, "/status": shown}
 
 
-def _verdict(good: bool, word: str, reasons: tuple[str, ...]) -> Response:
-    lines = (word if good else f"not {word.partition(',')[0]}", *(f"- {reason}" for reason in reasons), "")
+def _verdict(request: Request, good: bool, word: str, reasons: tuple[str, ...]) -> Response:
+    """Who may not see the rest still learns the verdict."""
+    told = reasons if request.authorized else ()
+    lines = (word if good else f"not {word.partition(',')[0]}", *(f"- {reason}" for reason in told), "")
     return Response(200 if good else 503, "\n".join(lines).encode())

@@ -2,7 +2,7 @@
 
 import http.client
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -11,28 +11,22 @@ import trio.testing
 
 from supervisor.config import HttpConfig
 from supervisor.events import Event, HttpListening, HttpUnavailable
-from supervisor.observe.http import (
-    FIRST_RETRY,
-    LINGER_SECONDS,
-    MOST_CONNECTIONS,
-    REQUEST_SECONDS,
-    Response,
-    serve,
-)
+from supervisor.observe.exchange import Page, Request, Response
+from supervisor.observe.http import FIRST_RETRY, LINGER_SECONDS, MOST_CONNECTIONS, REQUEST_SECONDS, serve
 
 DEADLINE = 30.0
 """Seconds after which a test that waits has failed."""
 
 
-async def _hello(accept: str) -> Response:
-    return Response(200, f"hello {accept}\n".encode())
+async def _hello(request: Request) -> Response:
+    return Response(200, f"hello {request.accept}\n".encode())
 
 
-PAGES: Mapping[str, Callable[[str], Awaitable[Response]]] = {"/hello": _hello}
+PAGES: Mapping[str, Page] = {"/hello": _hello}
 
 
 @asynccontextmanager
-async def _serving(pages: Mapping[str, Callable[[str], Awaitable[Response]]] = PAGES) -> AsyncIterator[int]:
+async def _serving(pages: Mapping[str, Page] = PAGES) -> AsyncIterator[int]:
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve, HttpConfig("127.0.0.1:0"), pages, lambda event: None)
         assert port is not None
@@ -88,6 +82,36 @@ async def test_head_gives_the_headers_alone() -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-length: 7\r\n" in answer.lower()
     assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_a_page_says_how_it_may_be_kept() -> None:
+    """Its own headers go out, its Cache-Control in place of ours; who has it already gets a 304 without a body."""
+    asked: list[Request] = []
+
+    async def kept(request: Request) -> Response:
+        asked.append(request)
+        headers = (("ETag", 'W/"1"'), ("Cache-Control", "no-cache"))
+        return Response(304, b"", headers=headers) if request.has('W/"1"') else Response(200, b"new\n", headers=headers)
+
+    async with _serving({"/kept": kept}) as port:
+        status, headers, body = await _ask(port, "GET", "/kept?since=1&what=a%20b", **{"Accept-Encoding": "br, gzip;q=0.5"})
+        assert (status, body, headers["etag"], headers["cache-control"]) == (200, b"new\n", 'W/"1"', "no-cache")
+        again = b"GET /kept HTTP/1.1\r\nHost: x\r\nIf-None-Match: %s\r\n\r\n" % headers["etag"].encode()
+        last = b"GET /kept HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        answers = await _raw(port, again + last)
+    assert answers.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 1
+    assert answers.endswith(b"\r\n\r\nnew\n")
+    assert asked[0] == Request("/kept", {"since": "1", "what": "a b"}, accepts_gzip=True)
+
+
+@pytest.mark.parametrize("query", ["&".join("abcdefghijklmnopq"), "x" * 3000, "&" * 16])
+async def test_a_query_flood_is_refused(query: str) -> None:
+    """More parameters or bytes than anybody needs: 400, and the page is not asked."""
+    async with _serving() as port:
+        status, _, body = await _ask(port, "GET", f"/hello?{query}")
+    assert status == 400
+    assert b"query" in body
 
 
 async def test_an_unknown_path_is_told_the_known_ones() -> None:
@@ -210,7 +234,7 @@ async def test_a_page_that_takes_too_long_is_given_up(mock_clock: trio.testing.M
     """The client hears 503 when the time of its request is up."""
     drawing = trio.Event()
 
-    async def forever(accept: str) -> Response:
+    async def forever(request: Request) -> Response:
         drawing.set()
         await trio.sleep_forever()
         raise AssertionError
@@ -226,7 +250,7 @@ async def test_a_client_that_does_not_read_is_cut(mock_clock: trio.testing.MockC
     """A long answer that nobody takes ends with the request's time; the server is free again."""
     drawn = trio.Event()
 
-    async def long(accept: str) -> Response:
+    async def long(request: Request) -> Response:
         drawn.set()
         return Response(200, b"x" * 50_000_000)
 
@@ -265,7 +289,7 @@ async def test_when_all_are_being_answered_the_next_is_refused() -> None:
     go_on = trio.Event()
     all_drawing = trio.Event()
 
-    async def slow(accept: str) -> Response:
+    async def slow(request: Request) -> Response:
         nonlocal drawing
         drawing += 1
         if drawing == MOST_CONNECTIONS:

@@ -1,5 +1,6 @@
 """What each path answers, from events to bytes."""
 
+import gzip
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,7 +10,7 @@ import trio
 
 from supervisor import events
 from supervisor.observe.board import StatusBoard
-from supervisor.observe.http import Page, Response
+from supervisor.observe.exchange import Page, Request, Response
 from supervisor.observe.metrics import Metrics, RpcCounts
 from supervisor.observe.pages import pages
 from supervisor.status import Liveness
@@ -45,8 +46,8 @@ class Process:
             self.board(event)
             self.metrics(event)
 
-    def ask(self, path: str, accept: str = "") -> Awaitable[Response]:
-        return self.pages[path](accept)
+    def ask(self, path: str, accept: str = "", *, authorized: bool = True) -> Awaitable[Response]:
+        return self.pages[path](Request(path, accept=accept, authorized=authorized))
 
 
 @pytest.fixture
@@ -69,6 +70,25 @@ async def test_readyz_tells_both_kinds_of_ready(process: Process) -> None:
     assert await process.ask("/readyz") == Response(200, b"ready, standing by\n" + named)
     process.tell(events.OwnershipChanged(active=True, reason="free"), events.Registered(GPU, 0.1))
     assert await process.ask("/readyz") == Response(200, b"ready, active\n" + named)
+
+
+async def test_strangers_hear_the_verdict_alone(process: Process) -> None:
+    """A kubelet's probe that shows no token gets the status code and the one line."""
+    assert await process.ask("/readyz", authorized=False) == Response(503, b"not ready\n")
+    process.tell(*START)
+    assert await process.ask("/readyz", authorized=False) == Response(200, b"ready, standing by\n")
+    process.liveness = Liveness(0.1, 12.0)
+    assert await process.ask("/livez", authorized=False) == Response(503, b"not live\n")
+
+
+async def test_long_pages_are_compressed_for_those_who_like_it(process: Process) -> None:
+    """What Prometheus asks for; nobody else gets it."""
+    process.tell(*START)
+    page = process.pages["/metrics"]
+    plain, small = await page(Request("/metrics")), await page(Request("/metrics", accepts_gzip=True))
+    assert ("Content-Encoding", "gzip") in small.headers
+    assert gzip.decompress(small.body).splitlines()[0] == plain.body.splitlines()[0]
+    assert plain.headers == (("Vary", "Accept-Encoding"),)
 
 
 async def test_metrics_come_in_the_wanted_form(process: Process) -> None:
@@ -95,8 +115,8 @@ async def test_scrapes_at_the_same_time_are_drawn_one_after_the_other(process: P
     """Twenty scrapes take one thread at a time, and all are answered."""
     answers: list[Response] = []
 
-    async def scrape(ask: Callable[[str], Awaitable[Response]]) -> None:
-        answers.append(await ask(""))
+    async def scrape(ask: Callable[[Request], Awaitable[Response]]) -> None:
+        answers.append(await ask(Request("/metrics")))
 
     page: Page = process.pages["/metrics"]
     before = threading.active_count()
