@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
@@ -51,15 +52,59 @@ class KubeletConfig(_Strict, frozen=True):
     pod_resources_socket: HostPath = "/var/lib/kubelet/pod-resources/kubelet.sock"
 
 
+class TlsConfig(_Strict, frozen=True):
+    """The certificate of the HTTP server, in PEM. Files that are replaced are used from then on."""
+
+    cert_file: HostPath
+    """With the intermediate certificates behind it."""
+    key_file: HostPath
+    """Without a passphrase."""
+
+
+class AuthConfig(_Strict, frozen=True):
+    """How clients show that they may see more than the verdict of the probes. Any of the ways that are given is enough."""
+
+    bearer_token_file: HostPath | None = None
+    """One token a line. Tokens that are replaced hold from then on."""
+    client_ca_file: HostPath | None = None
+    """Certificates, in PEM, of those who sign certificates of clients."""
+
+    def __post_init__(self) -> None:
+        if self.bearer_token_file is None and self.client_ca_file is None:
+            raise ValueError("Expected bearerTokenFile or clientCaFile: leave auth out to let everyone see everything")
+
+
 class HttpConfig(_Strict, frozen=True):
-    """Where probes, metrics and the status page are served."""
+    """Where probes, metrics and the status page are served, and who may see them."""
 
     listen: Annotated[str, Meta(description="address:port, [IPv6 address]:port, or :port for all addresses")] = "127.0.0.1:9410"
+    tls: TlsConfig | None = None
+    """Without it: plain HTTP."""
+    auth: AuthConfig | None = None
+    """Without it everyone may see everything. The answers to probes are for everyone in any case."""
 
     def __post_init__(self) -> None:
         found = _LISTEN.fullmatch(self.listen)
         if found is None or int(found["port"]) > 65535:
             raise ValueError(f"listen: Expected address:port, like 127.0.0.1:9410 or :9410, got {self.listen!r}")
+        if self.auth is None or self.tls is not None:
+            return
+        if self.auth.client_ca_file is not None:
+            raise ValueError(
+                "auth.clientCaFile: Clients show certificates over TLS only: give tls.certFile and tls.keyFile too"
+            )
+        if not self._is_local:
+            cure = "give tls.certFile and tls.keyFile too, or listen on 127.0.0.1"
+            raise ValueError(f"auth.bearerTokenFile: Anybody on the way could read a token sent over plain HTTP: {cure}")
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether only this machine reaches the address."""
+        host, _ = self.address
+        try:
+            return ip_address(host.partition("%")[0]).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     @property
     def address(self) -> tuple[str, int]:

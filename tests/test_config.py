@@ -8,6 +8,7 @@ import pytest
 from supervisor.config import (
     DEFAULTS,
     OPTION_KEYS,
+    AuthConfig,
     Change,
     HttpConfig,
     KubeletConfig,
@@ -15,6 +16,7 @@ from supervisor.config import (
     PluginOptions,
     PluginSection,
     SupervisorConfig,
+    TlsConfig,
     diff,
 )
 
@@ -39,6 +41,23 @@ def test_an_impossible_address_is_refused(listen: str) -> None:
     """The error shows what was given and what is wanted."""
     with pytest.raises(ValueError, match=r"listen: Expected address:port"):
         HttpConfig(listen)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.1.2.3:80", "localhost:80", "[::1]:80"])
+def test_a_token_needs_no_tls_within_one_machine(listen: str) -> None:
+    """Nobody is on the way from a loopback address to itself."""
+    config = HttpConfig(listen, auth=AuthConfig("/token"))
+    assert config.auth == AuthConfig("/token", None)
+
+
+@pytest.mark.parametrize(
+    "listen", [":9410", "0.0.0.0:9410", "[::]:9410", "10.0.0.1:80", "[fe80::1%lo]:80", "localhost.example:80"]
+)
+def test_a_token_over_plain_http_is_refused(listen: str) -> None:
+    """With both cures; with TLS any address is fine."""
+    with pytest.raises(ValueError, match=r"^auth.bearerTokenFile: .*: give tls.certFile and tls.keyFile too, or listen on 127"):
+        HttpConfig(listen, auth=AuthConfig("/token"))
+    assert HttpConfig(listen, TlsConfig("/cert", "/key"), AuthConfig("/token", "/ca")).tls == TlsConfig("/cert", "/key")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from supervisor.config import (
     API_VERSION,
     DEFAULTS,
     KIND,
+    AuthConfig,
     HostConfig,
     HttpConfig,
     KubeletConfig,
@@ -25,11 +26,14 @@ from supervisor.config import (
     PluginOptions,
     PluginSection,
     SupervisorConfig,
+    TlsConfig,
 )
 from supervisor.config_file import LARGEST, MOST_LINES, Document, defaults, load, parse
 from supervisor.errors import ConfigError, PluginRefused
 
 HEAD = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
+ON_THE_WAY = "Anybody on the way could read a token sent over plain HTTP"
+TLS_TOO = "give tls.certFile and tls.keyFile too"
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +145,24 @@ def test_a_plugin_that_is_not_mentioned_gets_its_defaults() -> None:
         (
             HEAD + "http: {listen: nine}",
             ["3:16: http.listen: Expected address:port, like 127.0.0.1:9410 or :9410, got 'nine'"],
+        ),
+        (
+            HEAD + "http: {auth: {}}",
+            ["3:14: http.auth: Expected bearerTokenFile or clientCaFile: leave auth out to let everyone see everything"],
+        ),
+        (HEAD + "http: {auth: {bearerTokenFile: /t, token: x}}", ["3:36: http.auth.token: unknown key"]),
+        (
+            HEAD + "http: {auth: {clientCaFile: /ca}}",
+            ["3:29: http.auth.clientCaFile: Clients show certificates over TLS only: " + TLS_TOO],
+        ),
+        (
+            HEAD + 'http: {listen: ":1", auth: {bearerTokenFile: /t}}',
+            [f"3:46: http.auth.bearerTokenFile: {ON_THE_WAY}: {TLS_TOO}, or listen on 127.0.0.1"],
+        ),
+        (HEAD + "http: {tls: {certFile: /c}}", ["3:13: http.tls: the key keyFile is missing"]),
+        (
+            HEAD + "http: {tls: {certFile: c, keyFile: /k}}",
+            ["3:24: http.tls.certFile: Expected an absolute path, got 'c'"],
         ),
         (HEAD + "plugins: [a]", ["3:10: plugins: Expected a mapping of plugin names to their sections"]),
         (HEAD + "plugins: {a: 5}", ["3:14: plugins.a: Expected a mapping, the section of the plugin a"]),
@@ -378,12 +400,13 @@ _OWN = st.dictionaries(
     st.integers(-(2**63), 2**63 - 1) | st.lists(st.text("xyz 1"), max_size=2),
     max_size=3,
 )
+PROTECTED = HttpConfig(":1", TlsConfig("/cert", "/key"), AuthConfig("/tokens"))
 _CONFIGS = st.builds(
     SupervisorConfig,
     api_version=st.just(API_VERSION),
     kind=st.just(KIND),
     kubelet=st.builds(KubeletConfig, _PATHS, _PATHS),
-    http=st.sampled_from([HttpConfig(), HttpConfig(":1"), HttpConfig("[::1]:2")]),
+    http=st.sampled_from([HttpConfig(), HttpConfig(":1"), HttpConfig("[::1]:2"), PROTECTED]),
     host=st.builds(HostConfig, _PATHS, _PATHS, _PATHS, _PATHS),
     log=st.builds(LogConfig, st.sampled_from(["debug", "error"]), st.sampled_from(["auto", "json"])),
     ledger=st.builds(LedgerConfig, st.floats(0, 1e6)),

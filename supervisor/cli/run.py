@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from supervisor.config import HttpConfig
 from supervisor.config_file import DEFAULT_PATH, Document, load
 from supervisor.errors import ConfigError, SupervisorError
@@ -25,11 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http", metavar="ADDR:PORT", type=_address, help="where probes and metrics are served")
 
 
-def _address(text: str) -> HttpConfig:
+def _address(text: str) -> str:
     try:
-        return HttpConfig(text)
+        return HttpConfig(text).listen
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("listen: ")) from None
+
+
+def _http(config: HttpConfig, address: str | None) -> HttpConfig:
+    """As configured, at another address if one is given. Raises ``ConfigError`` where that would leave tokens unprotected."""
+    try:
+        return config if address is None else replace(config, listen=address)
+    except ValueError as error:
+        raise ConfigError((f"--http {address}: {error}",)) from None
 
 
 def main(args: argparse.Namespace) -> NoReturn:
@@ -39,7 +49,7 @@ def main(args: argparse.Namespace) -> NoReturn:
         directory = Path(args.device_plugins_dir or document.config.kubelet.device_plugins_dir).absolute()
         # Before anything that opens descriptors: at SIGKILL the kernel closes high ones first, so this lock falls last.
         ownership = Ownership.open(directory)
-        _supervise(document, directory, args.http or document.config.http, ownership)
+        _supervise(document, directory, _http(document.config.http, args.http), ownership)
     except ConfigError as error:
         print(error, file=sys.stderr)
         _end(2)
