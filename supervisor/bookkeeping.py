@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from supervisor.attribution import OFF, Attribution, attribute
 from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
 from supervisor.kubelet.checkpoint import read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 POD_RESOURCES_TIMEOUT = 2.0
 """Seconds; after that the checkpoint is read instead."""
+WATCHED = 90.0
+"""Seconds after somebody has looked who holds what in which that is kept up to date: an idle node is not asked for nobody."""
+LOOK_PATIENCE = 0.5
+"""Seconds that who looks may wait for an answer that is not old."""
 CLOSE_AFTER = 1.0
 """Seconds that the empty list of a retired resource has before its stream ends."""
 
@@ -59,12 +64,18 @@ async def on_wire(wire: Wire, function: Callable[[], Coroutine[Any, Any, T]]) ->
 class Bookkeeper:
     """Keeps ledger and tombstones together. One task runs ``run``."""
 
-    def __init__(self, ledger: Ledger, tombstones: Tombstones, offers: Offers, wire: Wire) -> None:
+    def __init__(self, ledger: Ledger, tombstones: Tombstones, offers: Offers, wire: Wire, *, attribution: bool = True) -> None:
+        """``attribution``: whether it may be shown who holds what."""
         self._ledger = ledger
         self._tombstones = tombstones
         self._offers = offers
         self._wire = wire
         self._wake = WakeUp()
+        self._read_ended = trio.Event()
+        self._watched_until = -math.inf
+        self._allocated_at = 0.0
+        self.attribution_wanted = attribution
+        self._attribution = Attribution()
 
     def changed(self) -> None:
         self._ledger.changed(time.monotonic())
@@ -83,7 +94,7 @@ class Bookkeeper:
     async def read_first(self, patience: float) -> None:
         """What was held before this process began, so that the first list can name it. Waits ``patience`` seconds at most."""
         with trio.move_on_after(patience):
-            await self._ledger.refresh()
+            self._attribution = attribute(await self._ledger.refresh(), None, self._attribution)
 
     def adopt(self) -> None:
         """List what the newest reading shows of our resources and no look has found."""
@@ -92,23 +103,52 @@ class Bookkeeper:
             resources = self._offers.resources.keys()
             self._offers.tombstones_changed(self._tombstones.adopt(reading, resources, time.monotonic()))
 
+    @property
+    def attribution(self) -> Attribution:
+        """Who holds what, as it was when the kubelet was last asked."""
+        return self._attribution if self.attribution_wanted else OFF
+
+    async def look_up(self) -> Attribution:
+        """Who holds what, now that somebody looks: a recent answer, for which the caller waits ``LOOK_PATIENCE`` seconds at most."""
+        if not self.attribution_wanted:
+            return OFF
+        now = time.monotonic()
+        self._watched_until = now + WATCHED
+        if (allocated_at := self._wire.allocated_at()) > self._allocated_at:
+            self._allocated_at = allocated_at
+            self._ledger.changed(allocated_at)
+        due = self._next_read_at()
+        if due is not None:
+            self._wake.set()
+        if due is not None and due <= now:
+            with trio.move_on_after(LOOK_PATIENCE):
+                await self._read_ended.wait()
+        return self.attribution
+
     async def run(self, node: Node) -> None:
         while True:
-            due = self._ledger.next_read_at(tombstones=self._tombstones.count > 0, attribution=False)
             if self._offers.settled:
                 await trio.sleep(CLOSE_AFTER)
                 self._offers.close_settled()
+            due = self._next_read_at()
             with trio.move_on_after(math.inf if due is None else max(0.0, due - time.monotonic())) as waiting:
                 await self._wake.wait()
             if waiting.cancelled_caught:
                 await self._read(node)
 
+    def _next_read_at(self) -> float | None:
+        watched = self.attribution_wanted and time.monotonic() < self._watched_until
+        return self._ledger.next_read_at(tombstones=self._tombstones.count > 0, attribution=watched)
+
     async def _read(self, node: Node) -> None:
         reading = await self._ledger.refresh()
+        kubelet_since = node.registrar.kubelet_since if node.registrar else None
+        self._attribution = attribute(reading, kubelet_since, self._attribution)
+        self._read_ended.set()
+        self._read_ended = trio.Event()
         self.adopt()
         if node.active_since is None:
             return  # the owner answers Allocate now, so a standby cannot tell what was allocated a moment ago
-        kubelet_since = node.registrar.kubelet_since if node.registrar else None
         started = node.active_since if kubelet_since is None else max(node.active_since, kubelet_since)
         cleared = self._tombstones.observe_reading(reading, time.monotonic(), started, self._wire.last_allocated())
         self._offers.tombstones_changed(cleared)

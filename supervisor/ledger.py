@@ -16,6 +16,8 @@ SETTLE = 5.0
 """Seconds from a change to the read that looks for it: admission writes the ledger only after the last Allocate of a pod."""
 PERIOD = 30.0
 """Seconds between reads while there is something to learn."""
+WATCHED_PERIOD = 10.0
+"""The same while somebody looks who holds what: nothing tells that a pod has ended."""
 DOUBT = 60.0
 """Seconds after a change in which one read is not enough: a fresh kubelet answers, and its answer is still empty."""
 
@@ -90,15 +92,16 @@ def next_read_at(
 
     - The first read is due at once: what was held before this process began is listed only after it.
     - A change is read ``SETTLE`` seconds later, however many follow it: a burst is one read, a stream of them one each 5 s.
-    - It goes on every ``PERIOD`` while tombstones wait to be freed, while somebody shows who holds what (``attribution``),
-      and until one read began ``DOUBT`` seconds after the last change.
+    - It goes on every ``PERIOD`` while tombstones wait to be freed and until one read began ``DOUBT`` seconds after the last
+      change, and every ``WATCHED_PERIOD`` while somebody looks who holds what (``attribution``).
     - Then there is nothing to learn, and an idle node is not asked.
     """
     if read_at is None:
         return -math.inf
     after_change = math.inf if unread_since is None else unread_since + SETTLE
-    periodic = read_at + PERIOD if tombstones or attribution or read_at < changed_at + DOUBT else math.inf
-    due = min(after_change, periodic)
+    periodic = read_at + PERIOD if tombstones or read_at < changed_at + DOUBT else math.inf
+    watched = read_at + WATCHED_PERIOD if attribution else math.inf
+    due = min(after_change, periodic, watched)
     return None if due == math.inf else due
 
 

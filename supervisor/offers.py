@@ -186,7 +186,7 @@ class Offers:
         others = {pair: owner for pair, owner in self._contended.items() if pair[1] != plugin}
         self._contended = others | {(resource, plugin): owner for resource, owner in settlement.lost.items()}
         told = (look.quarantined, look.notices)
-        if self._told.get(plugin) == told:
+        if self._told.get(plugin, ((), ())) == told:
             return
         self._told[plugin] = told
         self._observe(PluginNoticed(plugin, look.notices))

@@ -1,15 +1,12 @@
 """What this process is doing, as one frozen picture, and the two judgements made on it: is it alive, is it ready.
 
 The picture is drawn from events (``supervisor.observe.board``) and shown by ``/readyz``, ``/status`` and the metrics. Times are
-``time.monotonic()`` seconds, so that a clock that is set changes no judgement; ``document`` turns them into dates for people.
+``time.monotonic()`` seconds, so that a clock that is set changes no judgement; ``supervisor.observe.reporting`` makes dates of them.
 """
 
 import enum
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 GRACE = 5.0
@@ -207,25 +204,3 @@ def printable(text: str, limit: int = 1024) -> str:
     return (
         text if text.isprintable() else "".join(mark if mark.isprintable() else " " if mark.isspace() else "?" for mark in text)
     )
-
-
-_MOMENTS = frozenset({"since", "active_since", "last_look"})
-"""The fields of all structs above that hold a monotonic time."""
-
-
-def document(status: Status, liveness: Liveness, now: float, wall: float) -> bytes:
-    """The picture as JSON; ``now`` and ``wall`` are the monotonic and the Unix time of one moment."""
-
-    def dated(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: moment(held) if name in _MOMENTS else dated(held) for name, held in value.items()}
-        return [dated(item) for item in value] if isinstance(value, list | tuple) else value
-
-    def moment(at: float | None) -> str | None:
-        return None if at is None else datetime.fromtimestamp(wall - now + at, UTC).isoformat(timespec="milliseconds")
-
-    is_ready, reasons = ready(status, now)
-    is_live, late = live(liveness)
-    judged = {"ready": is_ready, "live": is_live, "reasons": [*late, *reasons]}
-    heading = {"apiVersion": "device-plugin-supervisor/v1alpha1", "kind": "Status"}
-    return msgspec.json.encode(heading | judged | dated(msgspec.to_builtins(status)) | {"heartbeats": liveness})

@@ -15,6 +15,7 @@ Mutable state of the process: the feeds' current values (``offers``), the states
 metrics and servicers, and local variables of tasks.
 """
 
+import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
@@ -39,9 +40,11 @@ from supervisor.model import MetricFamily
 from supervisor.node import Node
 from supervisor.observe import http
 from supervisor.observe.board import StatusBoard
+from supervisor.observe.history import History
 from supervisor.observe.log import Log, keep_flushing
 from supervisor.observe.metrics import Metrics, RpcCounts
 from supervisor.observe.pages import pages
+from supervisor.observe.reporting import View
 from supervisor.offers import Offers
 from supervisor.ownership import Ownership
 from supervisor.status import Liveness
@@ -78,17 +81,19 @@ class Supervisor:
         self._log = log
         self._document = setup.document
         self._generation = 1
+        self._started = time.monotonic()
         self._board = StatusBoard()
+        self._history = History()
         self._metrics = Metrics(lambda: self._board.current, self._rpc_counts, self._inventories, self._families)
         self._wake = WakeUp()
         self._wire = Wire(self._wake.set_from_thread)
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
         self._offers = Offers(self._wire, self._tombstones, self.observe)
         ledger = Ledger(sources(self._wire, config.kubelet.pod_resources_socket, setup.directory))
-        self._bookkeeper = Bookkeeper(ledger, self._tombstones, self._offers, self._wire)
+        self._bookkeeper = Bookkeeper(ledger, self._tombstones, self._offers, self._wire, attribution=config.ledger.attribution)
         self._node = Node(setup.directory, setup.ownership, self._wire, self._wake, self.observe)
         self._memories = Memories(setup.directory, config.host.proc, self._node.owns, self.observe)
-        self._observers: list[Observer] = [self._board, self._metrics, self._log, self._bookkeeper]
+        self._observers: list[Observer] = [self._board, self._metrics, self._history, self._log, self._bookkeeper]
         self._assembly: Assembly | None = None
         self._beat = time.monotonic()
 
@@ -162,6 +167,8 @@ class Supervisor:
             self._document = document
             self._generation += 1
             self._log.set_level(document.config.log.level)
+            self._tombstones.unread_limit = document.config.ledger.tombstone_seconds
+            self._bookkeeper.attribution_wanted = document.config.ledger.attribution
             self.observe(ConfigApplied(self._generation, (*change.plugins, *change.sections), change.pending))
 
         await watch_config(self._document, changed, self._rejected)
@@ -187,8 +194,22 @@ class Supervisor:
         return Liveness(supervising=now - self._beat, wire=now - self._wire.beat)
 
     async def _serve_http(self, *, task_status: trio.TaskStatus[int | None]) -> None:
-        shown = pages(lambda: self._board.current, self._liveness, self._metrics)
+        shown = pages(self._view, self._bookkeeper.look_up, self._metrics)
         await http.serve(self._setup.http, shown, self.observe, task_status=task_status)
+
+    def _view(self) -> View:
+        return View(
+            status=self._board.current,
+            liveness=self._liveness(),
+            now=time.monotonic(),
+            wall=time.time(),
+            started=self._started,
+            node=os.environ.get("NODE_NAME", ""),
+            inventories=tuple(self._inventories()),
+            ages=self._offers.ages,
+            attribution=self._bookkeeper.attribution,
+            history=self._history.newest_first(),
+        )
 
     def _inventories(self) -> Iterable[Inventory]:
         return [inventory for inventory in self._offers.resources.values() if inventory is not None]

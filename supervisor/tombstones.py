@@ -72,7 +72,7 @@ class Tombstones:
     def __init__(self, observe: Observer, *, bound: int = BOUND, unread_limit: float = UNREAD_LIMIT) -> None:
         self._observe = observe
         self._bound = bound
-        self._unread_limit = unread_limit
+        self.unread_limit = unread_limit
         self._kept: dict[str, _Kept] = {}
         self._complete: Reading | None = None
 
@@ -175,7 +175,7 @@ class Tombstones:
 
     def _is_unread(self, since: float, now: float) -> bool:
         heard_at = since if self._complete is None else max(since, self._complete.at)
-        return now - heard_at >= self._unread_limit
+        return now - heard_at >= self.unread_limit
 
     def _bury(self, resource: str, vanished: list[Device], returned: set[str], now: float) -> dict[str, Tombstone]:
         """The tombstones after a look. Beyond the bound those that the last reading did not show as held go first, oldest first."""

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.ledger import DOUBT, PERIOD, SETTLE, Holding, Ledger, Reading, both, next_read_at
+from supervisor.ledger import DOUBT, PERIOD, SETTLE, WATCHED_PERIOD, Holding, Ledger, Reading, both, next_read_at
 
 HELD = Holding("example.com/fuse", "fuse-0", "default", "pod-a", "main")
 
@@ -78,7 +78,7 @@ async def test_a_new_ledger_reads_at_once_then_rests() -> None:
     await ledger.refresh()
     assert ledger.next_read_at(tombstones=False, attribution=False) is None
     assert ledger.next_read_at(tombstones=True, attribution=False) == 100.0 + PERIOD
-    assert ledger.next_read_at(tombstones=False, attribution=True) == 100.0 + PERIOD
+    assert ledger.next_read_at(tombstones=False, attribution=True) == 100.0 + WATCHED_PERIOD
 
 
 async def test_a_burst_of_changes_is_one_read_and_is_read_again_until_it_is_certain() -> None:
@@ -117,6 +117,6 @@ def test_the_schedule_never_forgets_and_never_hurries(
     wanted = tombstones or attribution or read_at < changed_at + DOUBT
     assert (due is None) == (not unread and not wanted)
     if due is not None:
-        assert due <= read_at + PERIOD or not wanted
+        assert due <= read_at + (WATCHED_PERIOD if attribution else PERIOD) or not wanted
         assert due <= changed_at + SETTLE or not unread
-        assert due >= min(read_at + PERIOD, changed_at + SETTLE)
+        assert due >= min(read_at + (WATCHED_PERIOD if attribution else PERIOD), changed_at + SETTLE)

@@ -126,7 +126,6 @@ def test_a_first_look_opens_its_resources(node: Node) -> None:
     assert (node.listed(WIDGET), node.listed(GADGET)) == (["a", "b"], [])
     assert node.outlet.calls == {WIDGET: "p", GADGET: "p"}
     assert node.events == [
-        PluginNoticed("p", ()),
         ResourceOffered("p", GADGET),
         InventoryPublished("p", GADGET, 0, 0),
         ResourceOffered("p", WIDGET),

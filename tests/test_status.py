@@ -1,6 +1,5 @@
 """The two judgements, and how the picture is shown."""
 
-import json
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from supervisor.status import (
     PluginStatus,
     ResourceStatus,
     Status,
-    document,
     live,
     printable,
     ready,
@@ -121,21 +119,6 @@ def test_it_lives_while_both_threads_turn(supervising: float, wire: float) -> No
     assert [("supervising" in line, "wire" in line) for line in late] == [
         pair for pair, age in (((True, False), supervising), ((False, True), wire)) if age > LATEST_HEARTBEAT
     ]
-
-
-def test_the_document_shows_dates_and_judgements() -> None:
-    """Monotonic times become dates of the wall clock; what was never has none."""
-    status = _owner(_resource(Phase.LOST, 90.0), plugins=(UP, PluginStatus("nic", "nic-package")), active_since=100.0)
-    shown = json.loads(document(status, Liveness(0.5, 11.0), now=100.0, wall=1_000_000.0))
-    assert shown["apiVersion"] == "device-plugin-supervisor/v1alpha1"
-    assert (shown["kind"], shown["ready"], shown["live"]) == ("Status", True, False)
-    assert shown["reasons"] == ["the wire thread has not turned for 11.0 s"]
-    assert shown["active_since"] == "1970-01-12T13:46:40.000+00:00"
-    assert shown["kubelet"]["since"] is None
-    assert shown["resources"][0]["since"] == "1970-01-12T13:46:30.000+00:00"
-    assert shown["resources"][0]["phase"] == "lost"
-    assert [plugin["last_look"] for plugin in shown["plugins"]] == ["1970-01-12T13:45:01.000+00:00", None]
-    assert shown["heartbeats"] == {"supervising": 0.5, "wire": 11.0}
 
 
 @given(st.text(st.characters(exclude_categories=())), st.integers(1, 50))

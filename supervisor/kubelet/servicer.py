@@ -56,6 +56,8 @@ class Servicer:
         self.calls = calls
         self.level = Level(life)
         self.last_allocated: dict[str, float] = {}
+        self.allocated_at = 0.0
+        """The newest of these."""
         self._changed = changed
         self._start = start
         self._inventory: Inventory | None = None
@@ -180,7 +182,7 @@ class Servicer:
         return edits
 
     def _allocated_now(self, devices: Sequence[Device]) -> None:
-        now = time.monotonic()
+        now = self.allocated_at = time.monotonic()
         self.last_allocated.update((device.id, now) for device in devices)
 
     async def _plugin_allocate(

@@ -237,6 +237,10 @@ class Wire:
             for device_id, at in service.servicer.last_allocated.copy().items()
         }
 
+    def allocated_at(self) -> float:
+        """When ``Allocate`` was last answered, for any resource; 0 if never."""
+        return max((service.servicer.allocated_at for service in self._services.copy().values()), default=0.0)
+
     # --- running ------------------------------------------------------------------------------------------------------
 
     def call(self, function: Callable[[], Coroutine[Any, Any, Answer]], done: Callable[[Answer], None]) -> None:

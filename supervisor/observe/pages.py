@@ -1,38 +1,44 @@
 """What each path answers. Judgements are made where they are asked for; a long page is drawn in a thread of its own, one at a time."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
 import trio
 
 from supervisor.observe.exchange import Page, Request, Response, compressed
 from supervisor.observe.metrics import Metrics
-from supervisor.status import Liveness, Status, document, live, ready
+from supervisor.observe.reporting import View, report
+from supervisor.status import live, ready
 
 
-def pages(status: Callable[[], Status], liveness: Callable[[], Liveness], metrics: Metrics) -> Mapping[str, Page]:
-    """The paths of the HTTP server. ``status`` and ``liveness`` are called in the supervising thread."""
+def pages(view: Callable[[], View], look_up: Callable[[], Awaitable[object]], metrics: Metrics) -> Mapping[str, Page]:
+    """The paths of the HTTP server. ``view`` is called in the supervising thread.
+
+    ``look_up`` is awaited before anything is shown that tells who holds what.
+    """
     one_at_a_time = trio.CapacityLimiter(1)
 
     async def livez(request: Request) -> Response:
-        is_live, late = live(liveness())
+        is_live, late = live(view().liveness)
         return _verdict(request, is_live, "live", late)
 
     async def readyz(request: Request) -> Response:
-        now = status()
-        is_ready, reasons = ready(now, time.monotonic())
-        return _verdict(request, is_ready, "ready, active" if now.active else "ready, standing by", reasons)
+        now = view()
+        is_ready, reasons = ready(now.status, now.now)
+        return _verdict(request, is_ready, "ready, active" if now.status.active else "ready, standing by", reasons)
 
     async def drawn(request: Request, draw: Callable[[], Response]) -> Response:
         return await trio.to_thread.run_sync(lambda: compressed(draw(), request), limiter=one_at_a_time)
 
     async def scraped(request: Request) -> Response:
+        await look_up()
         taken = metrics.take()
         return await drawn(request, lambda: Response(200, *metrics.render(taken, request.accept)))
 
     async def shown(request: Request) -> Response:
-        picture = (status(), liveness(), time.monotonic(), time.time())
-        return await drawn(request, lambda: Response(200, document(*picture), "application/json"))
+        await look_up()
+        now = view()
+        return await drawn(request, lambda: Response(200, msgspec.json.encode(report(now)), "application/json"))
 
     return {"/livez": livez, "/readyz": readyz, "/metrics": scraped, "/status": shown}
 

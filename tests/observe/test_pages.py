@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
@@ -13,6 +14,7 @@ from supervisor.observe.board import StatusBoard
 from supervisor.observe.exchange import Page, Request, Response
 from supervisor.observe.metrics import Metrics, RpcCounts
 from supervisor.observe.pages import pages
+from supervisor.observe.reporting import View
 from supervisor.status import Liveness
 
 GPU = "vendor.example/gpu"
@@ -35,7 +37,14 @@ class Process:
         self.taken_in: list[threading.Thread] = []
         self.board = StatusBoard()
         self.metrics = Metrics(lambda: self.board.current, self._rpcs)
-        self.pages = pages(lambda: self.board.current, lambda: self.liveness, self.metrics)
+        self.looked = 0
+        self.pages = pages(self._view, self._look_up, self.metrics)
+
+    def _view(self) -> View:
+        return View(self.board.current, self.liveness, now=time.monotonic(), wall=time.time(), started=0.0)
+
+    async def _look_up(self) -> None:
+        self.looked += 1
 
     def _rpcs(self) -> Iterable[RpcCounts]:
         self.taken_in.append(threading.current_thread())
@@ -108,6 +117,7 @@ async def test_status_is_the_picture_as_json(process: Process) -> None:
     answer = await process.ask("/status")
     assert (answer.status, answer.content_type) == (200, "application/json")
     shown = json.loads(answer.body)
+    assert process.looked == 1
     assert (shown["ready"], shown["active"], shown["resources"][0]["phase"]) == (True, False, "bound")
 
 
