@@ -26,6 +26,7 @@ COMMANDS = {
     "check-config": "report every mistake in a configuration file",
     "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",
+    "new-plugin": "write a new plugin package, tests included",
 }
 """Each command, with what ``--help`` says of it without importing it."""
 
