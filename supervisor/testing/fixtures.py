@@ -1,7 +1,7 @@
 """pytest fixtures for plugin authors; pytest finds them by itself where this distribution is installed."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from supervisor.host import Host
 if TYPE_CHECKING:
     from supervisor.kubelet.simulator import KubeletSimulator
     from supervisor.testing import FakeHost
-    from supervisor.testing.supervised import Supervised
+    from supervisor.testing.supervised import Supervise
 
 
 @pytest.fixture
@@ -34,12 +34,8 @@ def kubelet() -> Iterator["KubeletSimulator"]:
         yield simulator
 
 
-Supervise = Callable[..., "Supervised"]
-"""``supervised({entry point: section}, host)`` starts the supervisor with these plugins alone."""
-
-
 @pytest.fixture
-def supervised(kubelet: "KubeletSimulator", tmp_path: Path) -> Iterator[Supervise]:
+def supervised(kubelet: "KubeletSimulator", tmp_path: Path) -> Iterator["Supervise"]:
     """Start the real supervisor against ``kubelet``, as often as wanted; it is stopped after the test."""
     from supervisor.testing.supervised import Supervised
 

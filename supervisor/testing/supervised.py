@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -115,3 +115,7 @@ class Supervised:
             self.process.wait()
         self._log.close()
         return self.process.returncode
+
+
+Supervise = Callable[..., Supervised]
+"""``supervised({entry point: section}, host)`` starts the supervisor with these plugins alone."""
