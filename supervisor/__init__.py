@@ -28,6 +28,7 @@ from supervisor.hookspecs import (
     CONTRACT_VERSION,
     Allocator,
     DevicePlugin,
+    Examiner,
     Explainer,
     LookAgain,
     Memory,
@@ -41,7 +42,7 @@ from supervisor.hookspecs import (
 )
 from supervisor.host import Host, HostDevice, HostNode, HostView, UsbFacts, glob_pattern, natural_order
 from supervisor.inventory import resource_name_problem
-from supervisor.model import ContainerEdits, Device, DeviceNode, Health, MetricFamily, Mount, Sample, Topology
+from supervisor.model import ContainerEdits, Device, DeviceNode, Finding, Health, MetricFamily, Mount, Sample, Topology
 
 if TYPE_CHECKING:
     from supervisor.border.border import Border, BorderLimits
@@ -62,7 +63,9 @@ __all__ = [
     "Device",
     "DeviceNode",
     "DevicePlugin",
+    "Examiner",
     "Explainer",
+    "Finding",
     "Health",
     "Host",
     "HostDevice",

@@ -16,6 +16,7 @@ import msgspec
 
 from supervisor.hookspecs import (
     Allocator,
+    Examiner,
     Explainer,
     MetricsSource,
     Noticer,
@@ -45,7 +46,7 @@ def _methods(protocol: type) -> Mapping[str, Method]:
         name: Method(
             tuple(inspect.signature(function).parameters)[1:],
             awaited=protocol is Watcher,
-            generated=protocol is MetricsSource,
+            generated=protocol in {MetricsSource, Examiner},
         )
         for name, function in vars(protocol).items()
         if inspect.isfunction(function) and not name.startswith("_")
@@ -59,6 +60,7 @@ CAPABILITIES: Mapping[str, Mapping[str, Method]] = {
     "pre_start": _methods(PreStarter),
     "notices": _methods(Noticer),
     "explain": _methods(Explainer),
+    "examine": _methods(Examiner),
     "take_over": _methods(Successor),
     "collect_metrics": _methods(MetricsSource),
 }

@@ -11,7 +11,7 @@ import msgspec
 import pluggy
 
 from supervisor.host import Host
-from supervisor.model import ContainerEdits, Device, MetricFamily
+from supervisor.model import ContainerEdits, Device, Finding, MetricFamily
 
 PROJECT = "device_plugin_supervisor"
 ENTRY_POINT_GROUP = "device_plugin_supervisor.plugins"
@@ -146,6 +146,18 @@ class Explainer(Protocol):
         """For a device id, a path of a device node or a kernel name: which rule took or refused it and why, in sentences.
 
         Empty when it knows nothing of it. Called in the looking thread, never during ``discover``.
+        """
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A plugin that can say whether this node has what its hardware needs: modules, device nodes, libraries, permissions."""
+
+    def examine(self) -> Iterable[Finding]:
+        """What is as it should be and what is not, each with its cure, for a person who runs ``doctor`` on the node.
+
+        Called in the looking thread after ``discover``, whether or not that has worked, by the command alone and never by a
+        running supervisor. It must change nothing on the node, and open no device that ``discover`` does not open.
         """
 
 

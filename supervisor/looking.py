@@ -11,9 +11,10 @@ import trio
 from supervisor.contract import describe
 from supervisor.errors import PluginFailed
 from supervisor.families import check_families
-from supervisor.hookspecs import DevicePlugin, Explainer, MetricsSource, Noticer, PreStarter, Successor
+from supervisor.findings import check_findings
+from supervisor.hookspecs import DevicePlugin, Examiner, Explainer, MetricsSource, Noticer, PreStarter, Successor
 from supervisor.inventory import Inventory, Look, check_look
-from supervisor.model import MetricFamily
+from supervisor.model import Finding, MetricFamily
 
 T = TypeVar("T")
 
@@ -134,3 +135,11 @@ def explain_once(plugin: Explainer, text: str) -> tuple[str, ...]:
         return tuple(str(sentence)[:500] for sentence in plugin.explain(text))
     except BaseException as error:
         raise PluginFailed(f"explain() failed: {describe(error)}") from error
+
+
+def examine_once(plugin: Examiner) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """What the plugin found on this node, and what is wrong with its findings. Blocks. Raises ``PluginFailed``."""
+    try:
+        return check_findings(plugin.examine())
+    except BaseException as error:
+        raise PluginFailed(f"examine() failed: {describe(error)}") from error

@@ -125,3 +125,15 @@ class MetricFamily(Struct, frozen=True, gc=False):
     """An info tells something by its labels."""
     samples: tuple[Sample, ...] = ()
     """All have the same label names, each another set of values."""
+
+
+class Finding(Struct, frozen=True, gc=False):
+    """One fact about the node, as ``doctor`` tells it."""
+
+    level: Literal["ok", "note", "warning", "failure"]
+    """``note``: worth knowing; ``warning``: something will not work, or not for long; ``failure``: this does not work now."""
+    subject: Annotated[str, Meta(min_length=1, max_length=200)]
+    """What was looked at, in a few words: a path, a module, a setting."""
+    text: Annotated[str, Meta(min_length=1, max_length=1000)]
+    cure: Annotated[str, Meta(max_length=1000)] = ""
+    """What to do. A warning and a failure have one."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import supervisor
-from supervisor import ContainerEdits, Device, LookAgain, MetricFamily
+from supervisor import ContainerEdits, Device, Finding, LookAgain, MetricFamily
 from supervisor.contract import CAPABILITIES, Method, capabilities, describe, problems
 
 
@@ -40,6 +40,9 @@ class Able(Plain):
 
     def explain(self, text: str) -> Sequence[str]:
         return ()
+
+    def examine(self) -> Iterator[Finding]:
+        yield Finding("ok", "widgets", "They are plugged.")
 
     def take_over(self) -> None: ...
 

@@ -9,8 +9,8 @@ import trio
 
 from supervisor.errors import PluginFailed
 from supervisor.inventory import Inventory
-from supervisor.looking import Looker, LookLate, explain_once, look_once
-from supervisor.model import Device, MetricFamily, Sample, Topology
+from supervisor.looking import Looker, LookLate, examine_once, explain_once, look_once
+from supervisor.model import Device, Finding, MetricFamily, Sample, Topology
 
 WIDGET = "example.com/widget"
 SOON = 10.0
@@ -41,6 +41,9 @@ class Talkative(Plugin):
 
     def explain(self, text: str) -> Sequence[str]:
         return [f"{text} is not here"]
+
+    def examine(self) -> Iterator[Finding]:
+        yield Finding("ok", "a", "It is fine.")
 
 
 class Mute(BaseException):
@@ -164,6 +167,9 @@ def test_whatever_a_look_raises_is_a_failure_of_the_plugin(error: BaseException)
     plugin.explain = raising(error)
     with pytest.raises(PluginFailed, match=type(error).__name__):
         explain_once(plugin, "a")
+    plugin.examine = raising(error)
+    with pytest.raises(PluginFailed, match=type(error).__name__):
+        examine_once(plugin)
 
 
 @pytest.mark.parametrize("part", ["notices", "pre_start_required", "udev_subsystems"])
@@ -184,6 +190,11 @@ def test_an_answer_that_is_no_mapping_is_a_failure() -> None:
 def test_an_explanation_is_the_plugins_sentences() -> None:
     """As texts of a bearable length."""
     assert explain_once(Talkative(), "/dev/x") == ("/dev/x is not here",)
+
+
+def test_findings_are_asked_for_by_themselves() -> None:
+    """They need no look, and what is wrong with them is told beside them."""
+    assert examine_once(Talkative()) == ((Finding("ok", "a", "It is fine."),), ())
 
 
 # --- in a thread ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from supervisor import (
     ContainerEdits,
     Device,
     DeviceNode,
+    Finding,
     Health,
     HostView,
     LookAgain,
@@ -56,6 +57,9 @@ class Good:
     def explain(self, text: str) -> Any:
         return [f"{text} is mine"] if text in {"one", "two"} else []
 
+    def examine(self) -> Any:
+        return [Finding("warning", "module widget", "It is old.", "Load a newer one.")]
+
     def take_over(self) -> None: ...
 
     def collect_metrics(self) -> Any:
@@ -90,7 +94,9 @@ def test_a_good_plugin_has_a_clean_report() -> None:
     assert report.devices == {"acme.example/widget": 2}
     assert report.capabilities == tuple(sorted(CAPABILITIES))
     assert report.seconds.keys() == {"discover", "pre_start_required", *CAPABILITIES}
-    assert str(report).startswith("plugin good offers 2 acme.example/widget; capabilities: allocate, collect_metrics, explain,")
+    assert str(report).startswith(
+        "plugin good offers 2 acme.example/widget; capabilities: allocate, collect_metrics, examine, explain,"
+    )
 
 
 def test_every_capability_has_its_exercise() -> None:
@@ -175,6 +181,10 @@ def _not_for_two_threads() -> Callable[..., ContainerEdits]:
         ({"explain": lambda self, text: None}, "explain must return a list of sentences, not None"),
         ({"explain": lambda self, text: ["hm"]}, "explain('no-such-device') must return nothing"),
         ({"explain": lambda self, text: []}, "explain('one') must say something"),
+        ({"examine": fails}, "examine raised OSError"),
+        ({"examine": lambda self: "all is well"}, "examine: examine() must return Finding objects, not str"),
+        ({"examine": lambda self: ["hm"]}, "examine: finding 1 is left out: it is str, not Finding"),
+        ({"examine": lambda self: [Finding("failure", "a", "It is broken.")]}, "the failure about 'a' has no cure"),
     ],
 )
 def test_a_broken_promise_is_found(attributes: dict[str, Any], problem: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "check-config": "report every mistake in a configuration file",
     "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",
+    "doctor": "examine this node, and say what to do where it is lacking",
     "new-plugin": "write a new plugin package, tests included",
 }
 """Each command, with what ``--help`` says of it without importing it."""
@@ -35,6 +36,7 @@ examples:
   %(prog)s demo                            see it work, without a cluster
   %(prog)s check-config config.yaml        before you roll out an edit
   %(prog)s devices --config config.yaml    what it makes of this machine
+  %(prog)s doctor                          what this node lacks, and the cure
   %(prog)s COMMAND --help                  more about one command
 
 exit codes: 0 fine, 1 failed, 2 wrong usage or configuration

@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     document = load(args.file)
     found = survey(document)
-    mistakes = [*_unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
+    mistakes = [*unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
     complain(*mistakes)
     if mistakes:
         return 2
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     return int(bool(refused))
 
 
-def _unknown_sections(document: Document, found: Sequence[Surveyed]) -> list[str]:
+def unknown_sections(document: Document, found: Sequence[Surveyed]) -> list[str]:
     """A section that belongs to nobody is most likely misspelt."""
     installed = [each.package.name for each in found]
     problems = []

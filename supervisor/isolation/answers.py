@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from supervisor.isolation import frames
-from supervisor.model import Device, MetricFamily, Sample
+from supervisor.model import Device, Finding, MetricFamily, Sample
 
 _DEVICE = msgspec.msgpack.Decoder(Device)
 
@@ -60,6 +60,15 @@ def _family(raw: msgspec.Raw) -> Any:
     if type(family) is MetricFamily and isinstance(family.samples, list):
         return msgspec.structs.replace(family, samples=tuple(_made(sample, Sample) for sample in family.samples))
     return family
+
+
+def findings(raw: msgspec.Raw) -> Any:
+    """What a plugin found on the node."""
+    try:
+        listed = msgspec.msgpack.decode(raw, type=list[msgspec.Raw])
+    except msgspec.ValidationError:
+        return msgspec.msgpack.decode(raw)
+    return [struct(each, Finding) for each in listed]
 
 
 def struct(raw: msgspec.Raw, kind: type[msgspec.Struct]) -> Any:

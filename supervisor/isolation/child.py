@@ -19,6 +19,7 @@ from supervisor.border.child import failure, limit_memory, serve_connections, ta
 from supervisor.border.messages import Answer, Failure
 from supervisor.contract import describe
 from supervisor.families import MOST_FAMILIES, MOST_SAMPLES
+from supervisor.findings import MOST_FINDINGS
 from supervisor.inventory import MAX_DEVICES
 from supervisor.isolation import frames
 from supervisor.isolation.remembering import Remote
@@ -27,7 +28,7 @@ from supervisor.model import MetricFamily
 from supervisor.plugins import load_objects
 
 METHODS = (
-    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "take_over", "collect_metrics",
+    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "examine", "take_over", "collect_metrics",
 )  # fmt: skip
 """What a plugin may be able to do, each named as its method."""
 
@@ -118,6 +119,8 @@ def _call(plugin: Any, request: frames.Request) -> object:
             return _look(plugin)
         case frames.Explain():
             return tuple(plugin.explain(request.text))
+        case frames.Examine():
+            return _examined(plugin)
         case frames.Allocate():
             return plugin.allocate(request.resource, request.devices, request.edits)
         case frames.PreferredAllocation():
@@ -141,6 +144,13 @@ def _look(plugin: Any) -> frames.Seen:
     required = {name: _or_error(plugin.pre_start_required, name) for name in resources if asks and isinstance(name, str)}
     notices = _or_error(lambda: tuple(plugin.notices())) if hasattr(plugin, "notices") else ()
     return frames.Seen(resources, _subsystems(plugin), required, notices)
+
+
+def _examined(plugin: Any) -> object:
+    found = plugin.examine()
+    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
+        return found
+    return [_sendable(each) for each in islice(found, MOST_FINDINGS + 1)]
 
 
 def _measured(plugin: Any) -> object:

@@ -53,6 +53,10 @@ class Explain(msgspec.Struct, frozen=True, tag="explain"):
     text: str
 
 
+class Examine(msgspec.Struct, frozen=True, tag="examine"):
+    plugin: str
+
+
 class Allocate(msgspec.Struct, frozen=True, tag="allocate"):
     plugin: str
     resource: str
@@ -113,7 +117,7 @@ class Watch(msgspec.Struct, frozen=True, tag="watch"):
 LOOK_AGAIN = b"!"
 ENDED = b"."
 
-Request = Discover | Explain | Allocate | PreferredAllocation | PreStart | TakeOver | CollectMetrics | Watch
+Request = Discover | Explain | Examine | Allocate | PreferredAllocation | PreStart | TakeOver | CollectMetrics | Watch
 
 
 class Seen(msgspec.Struct, frozen=True):

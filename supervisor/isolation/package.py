@@ -19,7 +19,7 @@ from supervisor.isolation import answers, frames
 from supervisor.isolation.process import Process
 from supervisor.isolation.remembering import serve
 from supervisor.memory import NOTHING, Gate, Keeper
-from supervisor.model import ContainerEdits, Device, MetricFamily
+from supervisor.model import ContainerEdits, Device, Finding, MetricFamily
 from supervisor.plugins import Made, Refusal
 
 PUNCTUAL = 0.95
@@ -237,6 +237,14 @@ class _Explains(_Proxy):
         return answer
 
 
+class _Examines(_Proxy):
+    def examine(self) -> Iterable[Finding]:
+        """As the plugin finds it, in its looking thread."""
+        request = frames.Examine(self.name)
+        found: Iterable[Finding] = self._ask(request, self._package.limits.look, answers.findings, lane=self.name)
+        return found
+
+
 class _TakesOver(_Proxy):
     _owner: Process | None = None
     """The life in which it has taken over; another one after it does so by itself."""
@@ -272,6 +280,7 @@ _CAPABILITIES = {
     "pre_start": _PreStarts,
     "notices": _Notices,
     "explain": _Explains,
+    "examine": _Examines,
     "take_over": _TakesOver,
     "collect_metrics": _Measures,
 }

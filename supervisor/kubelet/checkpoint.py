@@ -9,6 +9,7 @@ Source: ``pkg/kubelet/cm/devicemanager/checkpoint``.
 import os
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -38,7 +39,16 @@ class _Checkpoint(Struct, frozen=True):
     data: _Data = field(name="Data")
 
 
+class _Registered(Struct, frozen=True):
+    devices: dict[str, list[str] | None] | None = field(name="RegisteredDevices", default=None)
+
+
+class _Registry(Struct, frozen=True):
+    data: _Registered = field(name="Data")
+
+
 _DECODER = msgspec.json.Decoder(_Checkpoint)
+_REGISTRY = msgspec.json.Decoder(_Registry)
 
 
 def read_checkpoint(directory: Path) -> Reading:
@@ -46,6 +56,15 @@ def read_checkpoint(directory: Path) -> Reading:
     reading = _read(directory / NAME)
     # Somebody who copies a file into place (a backup being restored) lets half of it be seen; the kubelet never does.
     return reading if reading.complete else _read(directory / NAME)
+
+
+def read_registered(directory: Path) -> Mapping[str, frozenset[str]]:
+    """The healthy ids of each resource that any plugin has registered, as of the kubelet's last write. Raises ``OSError`` and ``ValueError``.
+
+    The end of a plugin is no reason for it to write.
+    """
+    registered = _REGISTRY.decode(_content(directory / NAME)).data.devices or {}
+    return {resource: frozenset(ids or ()) for resource, ids in registered.items()}
 
 
 def _read(path: Path) -> Reading:

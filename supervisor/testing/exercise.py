@@ -6,6 +6,7 @@ from typing import Any
 from supervisor.allocation import merge
 from supervisor.errors import EditConflict
 from supervisor.families import check_families
+from supervisor.findings import check_findings
 from supervisor.inventory import edits_problem
 from supervisor.model import ContainerEdits, Device
 from supervisor.testing.trial import Trial
@@ -116,6 +117,12 @@ def _explain(trial: Trial) -> None:
             )
 
 
+def _examine(trial: Trial) -> None:
+    """Findings that all can be shown, each with its cure where something is to be done."""
+    _, problems = trial.call("examine", lambda: check_findings(trial.plugin.examine()))
+    trial.problems.extend(f"examine: {problem}" for problem in problems)
+
+
 def _take_over(trial: Trial) -> None:
     """Twice, for it may be asked again."""
     for _ in range(2):
@@ -145,6 +152,7 @@ EXERCISES: Mapping[str, Callable[[Trial], None]] = {
     "pre_start": _pre_start,
     "notices": _notices,
     "explain": _explain,
+    "examine": _examine,
     "take_over": _take_over,
     "collect_metrics": _collect_metrics,
 }

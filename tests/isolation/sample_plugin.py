@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
-from supervisor import AllocationRefused, ContainerEdits, Device, Host, LookAgain, hookimpl
+from supervisor import AllocationRefused, ContainerEdits, Device, Finding, Host, LookAgain, hookimpl
 
 RESOURCE = "example.com/sample"
 
@@ -116,6 +116,13 @@ class Full(Plain):
     def explain(self, text: str) -> Sequence[str]:
         """Where a look runs."""
         return [text, threading.current_thread().name]
+
+    def examine(self) -> Iterable[Finding]:
+        """One finding, and nonsense where it is told so."""
+        yield Finding("note", "a thread", threading.current_thread().name)
+        if self.config.does == "examine":
+            yield Finding("bad", "a level", "It is none.")  # type: ignore[arg-type]  # that is the point
+            yield object()  # type: ignore[misc]  # as above
 
     def allocate(self, resource: str, devices: Sequence[Device], edits: ContainerEdits) -> ContainerEdits:
         """The default and an environment variable, unless told otherwise by the resource."""

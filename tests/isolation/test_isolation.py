@@ -21,6 +21,7 @@ from supervisor import (
     ContainerEdits,
     Device,
     DeviceNode,
+    Examiner,
     Explainer,
     Host,
     Noticer,
@@ -32,6 +33,7 @@ from supervisor.contract import problems
 from supervisor.errors import PluginFailed, PluginRefused
 from supervisor.inventory import Inventory, check_look
 from supervisor.isolation import IsolatedPackage, Limits
+from supervisor.looking import examine_once
 from tests.isolation.sample_plugin import RESOURCE
 
 PATIENT = Limits(load=60, look=60, allocate=60, pre_start=60, preferred_allocation=60)
@@ -117,9 +119,9 @@ def test_a_package_is_loaded_with_its_section_and_host(isolate: Isolate, tmp_pat
 def test_a_stand_in_can_do_exactly_what_its_plugin_can(isolate: Isolate) -> None:
     """Capabilities decide what the kubelet is told, so none may be added or lost, and the contract is kept."""
     made = isolate()
-    kinds = (Watcher, Allocator, PreferredAllocator, PreStarter, Noticer, Explainer)
-    assert [isinstance(made.plain, kind) for kind in kinds] == [False] * 6
-    assert [isinstance(made.full, kind) for kind in kinds] == [True] * 6
+    kinds = (Watcher, Allocator, PreferredAllocator, PreStarter, Noticer, Explainer, Examiner)
+    assert [isinstance(made.plain, kind) for kind in kinds] == [False] * 7
+    assert [isinstance(made.full, kind) for kind in kinds] == [True] * 7
     assert problems(made.plain) == problems(made.full) == ()
 
 
@@ -135,6 +137,16 @@ def test_all_calls_are_handed_through(isolate: Isolate) -> None:
     assert full.pre_start_required("example.com/other") is False
     full.pre_start("nothing wrong", [Device("a")])
     assert full.explain("what \udc80 about")[0] == "what ? about"
+
+
+def test_findings_are_handed_through(isolate: Isolate) -> None:
+    """Those that are none are left for the same check as any plugin's."""
+    made = isolate(does="examine")
+    look(made.full)
+    (note,), (level, nothing) = examine_once(made.full)
+    assert (note.level, note.subject) == ("note", "a thread")
+    assert level.startswith("finding 2 is left out: level: ")
+    assert nothing == "finding 3 is left out: it is str, not Finding"
 
 
 def test_what_a_look_also_tells_is_kept(isolate: Isolate) -> None:

@@ -12,6 +12,7 @@ from supervisor import (
     ContainerEdits,
     Device,
     DeviceNode,
+    Finding,
     Health,
     Host,
     HostDevice,
@@ -115,6 +116,11 @@ class Gadgets:
     def explain(self, text: str) -> list[str]:
         directory = self.directories.get(text)
         return [f"{text} is the serial number of the gadget at {directory}"] if directory else []
+
+    def examine(self) -> list[Finding]:
+        if HostView(self.host).names("/sys/module/acme"):
+            return [Finding("ok", "kernel module acme", "It is loaded.")]
+        return [Finding("failure", "kernel module acme", "It is not loaded.", cure="Install acme-dkms and run modprobe acme.")]
 
     def collect_metrics(self) -> list[MetricFamily]:
         samples = tuple(Sample({"gadget": serial}, self.faults[serial]) for serial in self.directories)

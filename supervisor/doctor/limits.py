@@ -1,0 +1,116 @@
+"""Limits that are met late, and look like something else then: locked memory, memory, open files, inotify."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+
+from supervisor.doctor.site import Site, limit, number, processes
+from supervisor.host import HostView
+from supervisor.model import Finding
+
+LEAST_MEMORY = 64 << 20
+"""Bytes of the container's memory limit; the process itself stays below 52 MB with 3 resources."""
+LEAST_FILES = 1024
+LEAST_INSTANCES, LEAST_WATCHES = 128, 8192
+
+_RUNTIMES = ("containerd", "crio", "dockerd")
+_LOCKED, _FILES = "Max locked memory", "Max open files"
+
+
+def locked_memory(site: Site) -> Iterator[Finding]:
+    """RDMA pins what it sends. No device plugin and no CDI spec can raise this limit: containers get the runtime's."""
+    view = site.view
+    rdma = bool(view.names("/sys/class/infiniband"))
+    yield _locked("locked memory", limit(view, "self", _LOCKED), "this process", rdma=rdma)
+    for name, process in sorted(processes(view, _RUNTIMES).items()):
+        yield _locked(
+            f"locked memory of {name}", limit(view, process, _LOCKED), f"{name}, whose containers inherit it", rdma=rdma
+        )
+
+
+def _locked(subject: str, most: int | None, whose: str, *, rdma: bool) -> Finding:
+    if most is None:
+        return Finding("note", subject, "It is not known: the limits in /proc cannot be read.")
+    if most == -1:
+        return Finding("ok", subject, f"Unlimited for {whose}.")
+    text = f"{_size(most)} for {whose}"
+    if not rdma:
+        return Finding("note", subject, f"{text}; that matters to RDMA, of which this node has nothing.")
+    cure = "Set LimitMEMLOCK=infinity in the unit of the container runtime, restart it, and start the pods anew."
+    return Finding(
+        "warning", subject, f"{text}: programs fail to register memory for RDMA (ibv_reg_mr: Cannot allocate memory).", cure
+    )
+
+
+def open_files(site: Site) -> Iterator[Finding]:
+    """Each resource takes a few descriptors, each stream one."""
+    most = limit(site.view, "self", _FILES)
+    if most is None:
+        yield Finding("note", "open files", "Their limit is not known.")
+    elif 0 <= most < LEAST_FILES:
+        cure = f"Raise LimitNOFILE of the container runtime to {LEAST_FILES} or more."
+        yield Finding("warning", "open files", f"At most {most}; 32 resources may need more.", cure)
+    else:
+        yield Finding("ok", "open files", "Unlimited." if most == -1 else f"At most {most}.")
+
+
+def memory(site: Site) -> Iterator[Finding]:
+    """What the control group allows."""
+    most = _memory_limit(site.view)
+    if most is None:
+        yield Finding("ok", "memory limit", "None is set, or it cannot be seen.")
+    elif most < LEAST_MEMORY:
+        cure = f"Set resources.limits.memory of the container to {_size(LEAST_MEMORY)} or more; each plugin in a process takes its own."
+        yield Finding("warning", "memory limit", f"{_size(most)}: the kernel would kill the supervisor.", cure)
+    else:
+        yield Finding("ok", "memory limit", f"{_size(most)}.")
+
+
+def _memory_limit(view: HostView) -> int | None:
+    """The lowest of the control groups that this process is in, of version 2 or 1; ``None`` for none."""
+    found: list[int] = []
+    for line in (view.read("/proc/self/cgroup") or "").splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers not in {"", "memory"}:
+            continue
+        base, name = ("/sys/fs/cgroup", "memory.max") if not controllers else ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        steps = path.strip("/").split("/") if path.strip("/") else []
+        places = ["/".join([base, *steps[:count]]) for count in range(len(steps) + 1)]
+        limits = (number(view.read(f"{place}/{name}")) for place in places)
+        found += [each for each in limits if each is not None and each < 1 << 60]  # version 1 writes 2**63 for none
+    return min(found, default=None)
+
+
+def inotify(site: Site) -> Iterator[Finding]:
+    """Every program on the node that watches files takes from the same few; without one, restarts of the kubelet are noticed late."""
+    view = site.view
+    cure = "Raise it for the node: sysctl -w fs.inotify.{}={}, and in /etc/sysctl.d for the next boot."
+    instances, watches = (
+        number(view.read(f"/proc/sys/fs/inotify/{name}")) for name in ("max_user_instances", "max_user_watches")
+    )
+    if (problem := _try_inotify()) is not None:
+        yield Finding("failure", "inotify", f"No instance can be had: {problem}.", cure.format("max_user_instances", 1024))
+    for name, found, least in (
+        ("max_user_instances", instances, LEAST_INSTANCES),
+        ("max_user_watches", watches, LEAST_WATCHES),
+    ):
+        if found is not None and found < least:
+            yield Finding("warning", f"inotify {name}", f"Only {found} for each user.", cure.format(name, 8 * least))
+        elif found is not None:
+            yield Finding("ok", f"inotify {name}", f"{found} for each user.")
+
+
+def _try_inotify() -> str | None:
+    """Why no instance can be made; one that can be is closed at once."""
+    descriptor = ctypes.CDLL(None, use_errno=True).inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0:
+        return os.strerror(ctypes.get_errno())
+    os.close(descriptor)
+    return None
+
+
+def _size(count: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.4g} {name}"
+    return f"{count} B"
