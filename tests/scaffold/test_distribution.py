@@ -1,9 +1,11 @@
 """What the command writes is a whole distribution: every step that it prints is done here as it stands, in a new environment."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from packaging.requirements import Requirement
 
 from supervisor.cli import main
 from supervisor.host import HostView
@@ -133,6 +136,18 @@ def test_the_machine_it_brings_is_one(author: Author, tmp_path: Path) -> None:
         "acme_probe20",
         "acme_probe21",
     ]
+
+
+def test_its_readme_says_what_was_printed(author: Author) -> None:
+    """But for the tools of its own development group and the image, the commands are the same."""
+    commands = re.findall(r"^\$ (.+)$", (author.folder / "README.md").read_text(), re.MULTILINE)
+    assert {command for command in commands if f"  {command}\n" not in f"{author.written}\n"} == {
+        "python -m pip install --editable . --group dev",
+        "ruff check && ruff format --check && mypy",
+        "podman build --build-arg SUPERVISOR_IMAGE=registry.example/device-plugin-supervisor:0.1 --tag supervisor-with-plugin .",
+    }
+    group = tomllib.loads((author.folder / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    assert {Requirement(each).name for each in group} == {"mypy", "pytest", "ruff"}
 
 
 def test_its_name_is_taken_now(author: Author) -> None:

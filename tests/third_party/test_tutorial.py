@@ -50,7 +50,7 @@ def lines(text: str) -> list[str]:
 def test_each_code_block_belongs_to_a_tested_file() -> None:
     """No code in the tutorial can escape the tests."""
     assert {block["file"] for block in BLOCK.finditer(TUTORIAL) if block["language"] in {"python", "toml"}} == set(FILES)
-    assert {block["language"] for block in BLOCK.finditer(TUTORIAL)} == {"python", "toml", "yaml", "console"}
+    assert {block["language"] for block in BLOCK.finditer(TUTORIAL)} == {"python", "toml", "yaml", "console", "dockerfile"}
 
 
 @pytest.mark.parametrize("file", FILES)

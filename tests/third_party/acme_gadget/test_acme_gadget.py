@@ -1,14 +1,12 @@
 """How an author tests the gadgets: on a machine made of files, then against a kubelet."""
 
 import os
-from collections.abc import Callable
 
 import pytest
 from acme_gadget import RESOURCE, Config, Gadgets
 
 from supervisor import Sample
-from supervisor.kubelet.simulator import KubeletSimulator
-from supervisor.testing import FakeHost, FakeMemory, check_plugin
+from supervisor.testing import FakeHost, FakeMemory, KubeletSimulator, Supervise, check_plugin
 
 
 @pytest.fixture
@@ -47,7 +45,7 @@ def test_a_restart_forgets_no_fault(machine: FakeHost) -> None:
     assert successor.collect_metrics()[0].samples == (Sample({"gadget": "A-0"}, 1), Sample({"gadget": "A-1"}, 0))
 
 
-def test_a_pod_gets_its_gadget(machine: FakeHost, kubelet: KubeletSimulator, supervised: Callable[..., object]) -> None:
+def test_a_pod_gets_its_gadget(machine: FakeHost, kubelet: KubeletSimulator, supervised: Supervise) -> None:
     """The whole way: entry point, registration, pod; then a fault and the driver's event."""
     supervised({"acme-gadget": {}}, machine.host)
     kubelet.wait_devices(RESOURCE, {"A-0": "Healthy", "A-1": "Healthy"})
