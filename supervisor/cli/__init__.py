@@ -27,6 +27,7 @@ COMMANDS = {
     "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",
     "doctor": "examine this node, and say what to do where it is lacking",
+    "status": "ask a running supervisor what it offers, and how it is",
     "new-plugin": "write a new plugin package, tests included",
 }
 """Each command, with what ``--help`` says of it without importing it."""

@@ -1,6 +1,6 @@
 """How the demo is told: the same lines on a terminal, where they have colours, and in a log.
 
-Nothing moves the cursor. rich is imported here and nowhere else, and it respects ``NO_COLOR``.
+Nothing moves the cursor. rich draws, and it respects ``NO_COLOR``.
 """
 
 import sys

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from supervisor.cli import main
 from supervisor.config import API_VERSION, KIND
 from supervisor.testing.fakehost import FakeHost
 
@@ -92,6 +94,16 @@ class Answer:
         return json.loads(self.out)
 
 
+class Said:
+    """What a command wrote in this process, and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Run = Callable[..., Said]
+
+
 class Machine:
     """A folder with installed packages, a configuration file and a host made of files."""
 
@@ -147,3 +159,17 @@ def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     machine.configure("")
     return machine
+
+
+@pytest.fixture
+def status(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command ``status`` in this process."""
+
+    def run(*arguments: str) -> Said:
+        try:
+            code = main(["status", *arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else -1
+        return Said(code, *capsys.readouterr())
+
+    return run
