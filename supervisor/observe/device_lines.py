@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import is_
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
@@ -11,12 +11,15 @@ from supervisor.attribution import Holders
 from supervisor.families import PREFIX
 from supervisor.inventory import Inventory
 from supervisor.ledger import Holding
+from supervisor.model import Health
 from supervisor.observe.lines import PIECE, Family, Row, line
 from supervisor.observe.series import Taken, gauge, label, resources
 from supervisor.pieces import pieces
 
 MOST_DEVICES = 4096
 """Lines of one family, those of unhealthy devices first; ``series_left_out`` counts the others."""
+
+_HOLDER = ("namespace", "pod", "container")
 
 T = TypeVar("T")
 
@@ -53,45 +56,58 @@ class DeviceLines:
         self._held = _Kept(_held)
 
     def families(self, taken: Taken) -> Iterator[Family]:
-        """All of them; one that is not wanted has no lines."""
-        left_out: dict[str, int] = {}
-        listed = taken.inventories if taken.wanted.per_device else ()
-        health = self._health.of({one.resource: (one,) for one in listed})
-        lines = chain(chain.from_iterable(one.unhealthy for one in health.values()), *(one.healthy for one in health.values()))
-        yield _bounded(
-            "device_health",
-            "1 when a device is healthy, 0 when it is not.",
-            lines,
-            sum(one.total for one in health.values()),
-            left_out,
-        )
-        yield from self._holders(taken, left_out)
-        rows: list[Row] = [({"family": PREFIX + name}, number) for name, number in left_out.items()]
+        """All of them; one that is not wanted has no lines. What is not known is not told, neither as held nor as free."""
+        held = self._held.of({"": (taken.attribution.holders,)} if taken.attribution.known else {}).get("", {})
+        bounded = (self._device_health(taken), self._replicas_in_use(taken), _allocated(taken, held))
+        for each in bounded:
+            yield each.family
+        yield _devices_held(taken, held)
+        left_out = {each.family.name: each.left_out for each in bounded}
+        left_out[f"{PREFIX}devices"] = len(Health) * (len(taken.status.resources) - len(resources(taken)))
+        rows: list[Row] = [({"family": name}, number) for name, number in left_out.items()]
         yield gauge("series_left_out", "Series of a family that are not shown because there are too many.", rows)
 
-    def _holders(self, taken: Taken, left_out: dict[str, int]) -> Iterator[Family]:
-        """What is not known is not there: neither as held, nor as free."""
-        known, holders = taken.attribution.known, taken.attribution.holders
-        listed = taken.inventories if known and taken.wanted.per_device else ()
-        shared = self._shared.of({one.resource: (one, holders) for one in listed}).values()
-        lines = chain.from_iterable(one.lines for one in shared)
-        text = "Replicas of a shared device that containers hold."
-        yield _bounded("replicas_in_use", text, lines, sum(one.total for one in shared), left_out)
-        held = self._held.of({"": (holders,)})[""] if known else {}
-        names = [one.name for one in resources(taken)] if known else []
-        rows: list[Row] = [({"resource": name}, held[name].devices if name in held else 0) for name in names]
-        yield gauge("devices_held", "Devices that containers hold.", rows)
-        ours = [held[name] for name in names if name in held] if taken.wanted.per_pod else []
-        lines = chain.from_iterable(one.lines for one in ours)
-        yield _bounded(
-            "allocated", "Always 1: this container holds this device.", lines, sum(one.total for one in ours), left_out
-        )
+    def _device_health(self, taken: Taken) -> "_Bounded":
+        listed = taken.inventories if taken.wanted.per_device else ()
+        found = self._health.of({one.resource: (one,) for one in listed}).values()
+        lines = chain(*(one.unhealthy for one in found), *(one.healthy for one in found))
+        return _Bounded.of("device_health", "1 when a device is healthy, 0 when it is not.", lines, found)
+
+    def _replicas_in_use(self, taken: Taken) -> "_Bounded":
+        listed = taken.inventories if taken.attribution.known and taken.wanted.per_device else ()
+        found = self._shared.of({one.resource: (one, taken.attribution.holders) for one in listed}).values()
+        lines = chain(*(one.lines for one in found))
+        return _Bounded.of("replicas_in_use", "Replicas of a shared device that containers hold.", lines, found)
 
 
-def _bounded(name: str, text: str, lines: Iterable[bytes], total: int, left_out: dict[str, int]) -> Family:
-    shown = tuple(islice(lines, MOST_DEVICES))
-    left_out[name] = total - len(shown)
-    return Family(PREFIX + name, text, "gauge", lines=shown)
+class _Counted(Protocol):
+    @property
+    def total(self) -> int: ...
+
+
+class _Bounded(Struct, frozen=True):
+    """A family with not more lines than it may have."""
+
+    family: Family
+    left_out: int
+
+    @classmethod
+    def of(cls, name: str, text: str, lines: Iterable[bytes], drawings: Iterable[_Counted]) -> Self:
+        shown = tuple(islice(lines, MOST_DEVICES))
+        return cls(Family(PREFIX + name, text, "gauge", lines=shown), sum(one.total for one in drawings) - len(shown))
+
+
+def _allocated(taken: Taken, held: Mapping[str, _Held]) -> _Bounded:
+    names = (one.name for one in resources(taken)) if taken.wanted.per_pod else ()
+    ours = [held[name] for name in names if name in held]
+    lines = chain(*(one.lines for one in ours))
+    return _Bounded.of("allocated", "Always 1: this container holds this device.", lines, ours)
+
+
+def _devices_held(taken: Taken, held: Mapping[str, _Held]) -> Family:
+    names = [one.name for one in resources(taken)] if taken.attribution.known else []
+    rows: list[Row] = [({"resource": name}, held[name].devices if name in held else 0) for name in names]
+    return gauge("devices_held", "Devices that containers hold.", rows)
 
 
 class _Kept(Generic[T]):
@@ -140,28 +156,21 @@ def _shared(inventory: Inventory, holders: Holders) -> _Shared:
 
 def _held(holders: Holders) -> Mapping[str, _Held]:
     """By resource; those of other plugins are among them."""
-    drawn: dict[str, tuple[dict[bytes, None], list[int]]] = {}
-    for piece in pieces(list(holders.items()), PIECE):
-        for (resource, device), holdings in piece:
-            lines, counts = drawn.setdefault(resource, ({}, [0, 0]))
-            for holding in dict.fromkeys(map(_holder, holdings)):
-                counts[0] += 1
-                if len(lines) < MOST_DEVICES:
-                    lines[_allocated(resource, device, *holding)] = None
-            counts[1] += 1
-    return {resource: _Held(tuple(lines), *counts) for resource, (lines, counts) in drawn.items()}
+    of: dict[str, list[tuple[str, tuple[Holding, ...]]]] = {}
+    for (resource, device), holdings in holders.items():
+        of.setdefault(resource, []).append((device, holdings))
+    return {resource: _held_of(resource, found) for resource, found in of.items()}
 
 
-def _holder(holding: Holding) -> tuple[str, str, str]:
-    return label(holding.namespace), label(holding.pod), label(holding.container)
-
-
-def _allocated(resource: str, device: str, namespace: str, pod: str, container: str) -> bytes:
-    labels = {
-        "resource": resource,
-        "device": label(device),
-        "namespace": namespace,
-        "pod": pod,
-        "container": container,
-    }
-    return line(f"{PREFIX}allocated", labels, 1).encode()
+def _held_of(resource: str, found: Sequence[tuple[str, tuple[Holding, ...]]]) -> _Held:
+    """A container that is told twice, or whose name differs in what cannot be shown, has one line."""
+    lines: list[bytes] = []
+    total = 0
+    for piece in pieces(found, PIECE):
+        for device, holdings in piece:
+            holders = dict.fromkeys((label(one.namespace), label(one.pod), label(one.container)) for one in holdings)
+            total += len(holders)
+            for names in islice(holders, max(0, MOST_DEVICES - len(lines))):
+                labels = {"resource": resource, "device": label(device), **dict(zip(_HOLDER, names, strict=True))}
+                lines.append(line(f"{PREFIX}allocated", labels, 1).encode())
+    return _Held(tuple(lines), total, len(found))

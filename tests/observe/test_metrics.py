@@ -1,5 +1,6 @@
 """The metrics say what the events and the counts say, in a form that Prometheus reads."""
 
+import platform
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -9,14 +10,18 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from supervisor import events
+from supervisor import __version__, events
+from supervisor.attribution import Attribution
+from supervisor.config import MetricsConfig
 from supervisor.families import CORE, check_families
 from supervisor.inventory import Inventory
-from supervisor.levels import ALLOCATION_BOUNDS, Counts
+from supervisor.ledger import Holding
+from supervisor.levels import ALLOCATION_BOUNDS, Counts, Outcome
 from supervisor.model import Device, Health, MetricFamily, Sample
 from supervisor.observe.board import StatusBoard
-from supervisor.observe.device_lines import MOST_DEVICES
 from supervisor.observe.metrics import MOST_SUBSYSTEMS, Metrics, RpcCounts
+from supervisor.status import Phase, PluginState
+from tests.observe.scrapes import samples
 
 GPU = "vendor.example/gpu"
 NONE = Counts({"ok": 0, "refused": 0}, (0,) * (len(ALLOCATION_BOUNDS) + 1), 0.0, {"answered": 0})
@@ -29,8 +34,18 @@ class Watched:
         self.rpcs: tuple[RpcCounts, ...] = ()
         self.inventories: tuple[Inventory, ...] = ()
         self.measured: dict[str, tuple[MetricFamily, ...]] = {}
+        self.attribution = Attribution()
+        self.wanted = MetricsConfig()
         board = StatusBoard(lambda: 0.0)
-        self.metrics = Metrics(lambda: board.current, lambda: self.rpcs, lambda: self.inventories, lambda: self.measured)
+        self.metrics = Metrics(
+            lambda: board.current,
+            lambda: self.rpcs,
+            lambda: self.inventories,
+            lambda: self.measured,
+            lambda: self.attribution,
+            lambda: self.wanted,
+            lambda: 100.0,
+        )
         self._observers: tuple[Callable[[events.Event], None], ...] = (board, self.metrics)
 
     def tell(self, *happened: events.Event) -> None:
@@ -46,13 +61,7 @@ class Watched:
         return parse_text(body.decode())
 
     def samples(self, name: str) -> dict[tuple[str, ...], float]:
-        """Label values, in the order of the labels' names, to value, of the samples of that name."""
-        found = (sample for family in self.families() for sample in family.samples)
-        return {
-            tuple(value for _, value in sorted(sample.labels.items())): sample.value
-            for sample in found
-            if sample.name == f"device_plugin_{name}"
-        }
+        return samples(self.page()[0], name)
 
 
 @pytest.fixture
@@ -82,7 +91,6 @@ def test_the_process_tells_of_itself(watched: Watched) -> None:
 
 def test_known_label_sets_start_at_zero(watched: Watched) -> None:
     """A plugin, a resource and its outcomes are there before anything happened to them."""
-    watched.rpcs = (RpcCounts(GPU, 0, NONE),)
     watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"), events.ResourceOffered("gpu", GPU))
     assert watched.samples("plugin_up") == {("gpu",): 0}
     assert watched.samples("plugin_restarts_total") == {("gpu",): 0}
@@ -90,8 +98,8 @@ def test_known_label_sets_start_at_zero(watched: Watched) -> None:
     assert watched.samples("plugin_info") == {("gpu-package", "gpu", "1.0"): 1}
     assert watched.samples("devices") == {("Healthy", GPU): 0, ("Unhealthy", GPU): 0}
     assert watched.samples("connected") == {(GPU,): 0}
-    assert watched.samples("allocations_total") == {("ok", GPU): 0, ("refused", GPU): 0}
-    assert watched.samples("registrations_total") == {("answered", GPU): 0}
+    assert watched.samples("allocations_total") == {(name, GPU): 0 for name in ("ok", "refused", "failed", "timed_out")}
+    assert watched.samples("registrations_total") == {(outcome, GPU): 0 for outcome in Outcome}
     assert watched.samples("allocation_seconds_count") == {(GPU,): 0}
 
 
@@ -156,20 +164,76 @@ def test_calls_are_shown_as_the_wire_thread_counts_them(watched: Watched) -> Non
     assert [bucket[bound, GPU] for bound in ("0.0001", "0.00025", "10.0", "+Inf")] == [3, 5, 5, 6]
 
 
-def test_each_listed_device_has_one_series(watched: Watched) -> None:
-    """Its health and its reason, as the newest list has them."""
-    sick = Device("g1", Health.UNHEALTHY, "XID 79")
-    watched.inventories = (Inventory.of(GPU, (Device("g0"), sick)),)
+def test_devices_and_their_holders_are_on_the_page(watched: Watched) -> None:
+    """As the newest list and the newest reading have them, unless they are not wanted."""
+    watched.tell(events.ResourceOffered("gpu", GPU))
+    watched.inventories = (Inventory.of(GPU, (Device("g0"), Device("g1", Health.UNHEALTHY, "XID 79"))),)
+    holders = {(GPU, "g0"): (Holding(GPU, "g0", "space", "pod", "main"),)}
+    watched.attribution = Attribution(True, "", "podresources", 97.5, holders)
     assert watched.samples("device_health") == {("g0", "", GPU): 1, ("g1", "XID 79", GPU): 0}
+    assert watched.samples("allocated") == {("main", "g0", "space", "pod", GPU): 1}
+    assert watched.samples("devices_held") == {(GPU,): 1}
+    watched.wanted = MetricsConfig(per_device=False, per_pod=False)
+    assert watched.samples("device_health") == watched.samples("allocated") == {}
 
 
-def test_healthy_devices_crowd_out_no_unhealthy_one(watched: Watched) -> None:
-    """However many devices a node has, the series are bounded and a broken device is among them."""
-    many = (*(Device(f"g{number}") for number in range(MOST_DEVICES)), Device("broken", Health.UNHEALTHY, "hot"))
-    watched.inventories = (Inventory.of(GPU, many),)
-    shown = watched.samples("device_health")
-    assert len(shown) == MOST_DEVICES
-    assert shown["broken", "hot", GPU] == 0
+def test_what_is_known_of_holders_has_an_age(watched: Watched) -> None:
+    """None before the kubelet was asked; a question without an answer has one, too, but is no knowledge."""
+    assert watched.samples("attribution_known") == {(): 0}
+    assert watched.samples("attribution_age_seconds") == {}
+    watched.attribution = Attribution(reason="it does not answer", read_at=98.0)
+    assert watched.samples("attribution_known") == {(): 0}
+    assert watched.samples("attribution_age_seconds") == {(): 2}
+    watched.attribution = Attribution(True, "", "podresources", 100.5)
+    assert watched.samples("attribution_known") == {(): 1}
+    assert watched.samples("attribution_age_seconds") == {(): 0}
+
+
+def test_a_resource_is_in_one_phase(watched: Watched) -> None:
+    """All phases are there from the start, and the kubelet is connected while any resource is."""
+    watched.tell(events.ResourceOffered("gpu", GPU))
+    assert watched.samples("resource_phase") == {(phase, GPU): phase is Phase.OFFERED for phase in Phase}
+    assert watched.samples("kubelet_connected") == {(): 0}
+    watched.tell(events.Registered(GPU, 0.1))
+    assert watched.samples("resource_phase")["connected", GPU] == watched.samples("kubelet_connected")[()] == 1
+    watched.tell(events.StreamLost(GPU))
+    assert watched.samples("resource_phase")["lost", GPU] == 1
+    watched.tell(events.ResourceContested(GPU, 300.0))
+    assert watched.samples("resource_phase") == {(phase, GPU): phase is Phase.CONTESTED for phase in Phase}
+    assert watched.samples("kubelet_connected") == {(): 0}
+
+
+def test_tombstones_are_counted(watched: Watched) -> None:
+    """From zero, up and down again."""
+    watched.tell(events.ResourceOffered("gpu", GPU))
+    assert watched.samples("tombstones") == {(GPU,): 0}
+    watched.tell(events.DeviceTombstoned(GPU, "g0"), events.DeviceTombstoned(GPU, "g1"))
+    assert watched.samples("tombstones") == {(GPU,): 2}
+    watched.tell(events.TombstoneCleared(GPU, "g0", "free"))
+    assert watched.samples("tombstones") == {(GPU,): 1}
+
+
+def test_a_plugin_is_in_one_state(watched: Watched) -> None:
+    """All states are there from the start, and so is the number of its notices."""
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"))
+    assert watched.samples("plugin_state") == {("gpu", state): state is PluginState.WAITING for state in PluginState}
+    assert watched.samples("plugin_notices") == {("gpu",): 0}
+    watched.tell(events.PluginStuck("gpu", 30.0), events.WatchFailed("gpu", "gone", 1.0))
+    assert watched.samples("plugin_state") == {("gpu", state): state is PluginState.STUCK for state in PluginState}
+    assert watched.samples("plugin_notices") == {("gpu",): 1}
+
+
+def test_the_program_tells_its_version(watched: Watched) -> None:
+    """And that of the Python that runs it."""
+    assert watched.samples("build_info") == {(platform.python_version(), __version__): 1}
+
+
+def test_a_scrape_takes_nothing_but_references(watched: Watched) -> None:
+    """In the supervising thread nothing is done that grows with the devices."""
+    watched.inventories = (Inventory.of(GPU, map(Device, map(str, range(2_048)))),)
+    taken = watched.metrics.take()
+    assert taken.inventories[0] is watched.inventories[0]
+    assert taken.attribution is watched.attribution
 
 
 def test_uevents_have_bounded_labels(watched: Watched) -> None:
@@ -197,16 +261,7 @@ def test_odd_texts_break_no_page(watched: Watched) -> None:
     ("accept", "openmetrics"),
     [
         ("", False),
-        ("*/*", False),
-        ("text/plain;version=0.0.4", False),
-        ("application/openmetrics-text", True),
-        ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain", True),
-        ("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8; q=0.6, */*;q=0.1", True),
-        ("application/openmetrics-text;version=0.0.1,text/plain", False),
-        ("application/openmetrics-text;version=0.0.1,application/openmetrics-text;version=1.0.0", True),
-        ("application/openmetrics-text;version=1.0.0;q=0", False),
-        ("application/openmetrics-text;version=nonsense", False),
-        (",;=,", False),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", True),
     ],
 )
 def test_openmetrics_is_given_to_who_wants_it(watched: Watched, accept: str, openmetrics: bool) -> None:
