@@ -246,6 +246,7 @@ class HttpListening(Event, frozen=True):
     """The probes and the metrics can be fetched at ``address``."""
 
     address: str
+    scheme: str = "http"
 
 
 class HttpUnavailable(Event, frozen=True):
@@ -269,6 +270,22 @@ class ClusterReachable(Event, frozen=True):
     """What ``ClusterUnavailable`` told of this part is over."""
 
     about: str
+
+
+class HttpFileRead(Event, frozen=True):
+    """A certificate or a token file of the HTTP server is in use from now on: at the start, and after every replacement."""
+
+    what: str
+    paths: str
+
+
+class HttpFileRefused(Event, frozen=True):
+    """A certificate or a token file of the HTTP server is of no use. It is tried again when somebody asks for something."""
+
+    what: str
+    reason: str
+    in_use: bool
+    """Whether what was read before holds on. Otherwise nobody is let in."""
 
 
 Observer = Callable[[Event], None]

@@ -52,6 +52,7 @@ class NoticeOrigin(enum.StrEnum):
     UDEV = "udev"
     MEMORY = "memory"
     CLUSTER = "cluster"
+    HTTP = "http"
 
 
 class Notice(Struct, frozen=True):

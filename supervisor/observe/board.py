@@ -314,6 +314,16 @@ def _(status: Status, event: events.ClusterReachable, now: float) -> Status:
     return replace(status, notices=_without(status.notices, NoticeOrigin.CLUSTER, event.about))
 
 
+@_on(events.HttpFileRefused)
+def _(status: Status, event: events.HttpFileRefused, now: float) -> Status:
+    return _to_know(status, NoticeOrigin.HTTP, event.what, event.reason, now)
+
+
+@_on(events.HttpFileRead)
+def _(status: Status, event: events.HttpFileRead, now: float) -> Status:
+    return replace(status, notices=_without(status.notices, NoticeOrigin.HTTP, event.what))
+
+
 def _to_know(status: Status, origin: NoticeOrigin, about: str, text: str, now: float) -> Status:
     new = Notice(origin, printable(about, 128), printable(text), now)
     return replace(status, notices=_with(status.notices, new))

@@ -65,8 +65,10 @@ SENTENCES: Mapping[type[events.Event], tuple[Grade, str]] = {
     events.TombstoneCleared: (Grade.INFO, "{resource}: {device} is no longer listed: {reason}"),
     events.MemoryUnwritten: (Grade.WARNING, "memory{details}: {reason}"),
     events.MemoryWritten: (Grade.INFO, "the memory of {package} is written again"),
-    events.HttpListening: (Grade.INFO, "probes and metrics are served at http://{address}"),
+    events.HttpListening: (Grade.INFO, "probes and metrics are served at {scheme}://{address}"),
     events.HttpUnavailable: (Grade.WARNING, "no probes and metrics: {reason}; retrying in {retry_in:.3g} s"),
+    events.HttpFileRead: (Grade.INFO, "the {what} of the HTTP server is in use: {paths}"),
+    events.HttpFileRefused: (Grade.ERROR, "the {what} of the HTTP server cannot be used: {reason}; {meanwhile}"),
     events.ClusterUnavailable: (Grade.WARNING, "Kubernetes API, {about}: {reason}; everything else goes on"),
     events.ClusterReachable: (Grade.INFO, "Kubernetes API, {about}: it works"),
 }
@@ -104,6 +106,8 @@ def _more(event: events.Event) -> dict[str, str]:
             }
         case events.PluginNoticed(notices=notices):
             return {"details": f"says: {'; '.join(notices)}" if notices else "has nothing to say any more"}
+        case events.HttpFileRefused(in_use=in_use):
+            return {"meanwhile": "the last good one holds on" if in_use else "nobody is let in by it"}
         case events.ConfigRejected(problems=problems):
             return {"details": "; ".join(problems)}
     return {}

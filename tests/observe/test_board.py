@@ -227,6 +227,17 @@ def test_the_api_of_the_cluster_is_told_part_by_part() -> None:
     assert [notice.about for notice in _tell(board, events.ClusterReachable("API server")).notices] == ["events"]
 
 
+def test_a_file_of_the_http_server_shows_until_it_is_read(board: StatusBoard) -> None:
+    """It does not stop the supervisor from being ready; a good certificate says nothing about the tokens."""
+    told = _tell(
+        board,
+        events.HttpFileRefused("certificate", "no key", in_use=True),
+        events.HttpFileRefused("token file", "holds no token", in_use=False),
+    )
+    assert "http: token file: holds no token" in ready(told, 100.0)[1]
+    assert [notice.about for notice in _tell(board, events.HttpFileRead("certificate", "/a, /b")).notices] == ["token file"]
+
+
 def test_a_bad_edit_shows_until_a_good_one(board: StatusBoard) -> None:
     """The generation in force stays what it is."""
     _tell(board, events.ConfigApplied(1, ()))
