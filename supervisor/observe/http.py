@@ -2,33 +2,49 @@
 
 The only importer of h11. It runs in the supervising thread, so that an answer also proves that this thread turns; a page that
 takes time to draw does so in a thread of its own (``supervisor.observe.pages``).
+
+Bounds against clients that mean harm or are broken: ``MOST_CONNECTIONS``, of which ``MOST_ANSWERS`` hold the bytes of a page;
+``REQUEST_SECONDS`` for each request with all that belongs to it. A newcomer never waits for the slow: it takes the place of one.
 """
 
 import email.utils
-import errno
-import socket
+import ssl
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import h11
 import trio
 
 from supervisor.config import HttpConfig
-from supervisor.events import HttpListening, HttpUnavailable, Observer
+from supervisor.events import HttpListening, Observer
 from supervisor.observe.exchange import Page, Request, Response, parameters, wants_gzip
+from supervisor.observe.guard import Guard
+from supervisor.observe.listening import listen_patiently
+from supervisor.observe.rotation import Rotated
+from supervisor.observe.tls import server_context
+
+PUBLIC = frozenset({"/livez", "/readyz"})
+"""Pages for everyone, since a kubelet's probe can show no token; they tell a stranger the verdict alone. They are drawn at once."""
 
 MOST_CONNECTIONS = 64
+MOST_ANSWERS = 8
+"""Other pages that are drawn or sent at the same time: what clients can make us hold in memory is so many pages."""
 MOST_HEADER_BYTES = 8192
 REQUEST_SECONDS = 10.0
-"""For one request, from the first wait for it to the last byte of the answer."""
+"""For one request, from the first wait for it, with the TLS handshake, to the last byte of the answer."""
+SLOW_SECONDS = 1.0
+"""When all answers are taken for so long, the one that has been on its way for longest is given up for the next."""
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 65536
 """What a client may still send after it got an early answer: closed at once, it would lose the answer to a reset."""
+CHUNK = 65536
+"""Bytes that are encrypted and sent in one go."""
 
-FIRST_RETRY = 1.0
-LONGEST_RETRY = 30.0
+Scopes = OrderedDict[trio.CancelScope, None]
+"""Requests, by the scope that ends them; the oldest first."""
 
 
 async def serve(
@@ -39,129 +55,137 @@ async def serve(
     task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Answer until cancelled. Started with the bound port, or with ``None`` when it cannot be had yet: it is tried again for ever."""
-    listener = await _patiently_listen(config, observe, task_status)
+    server = _Server(config, pages, observe)
+    await server.prepare()
+    listener = await listen_patiently(config, observe, task_status)
     address, port = listener.socket.getsockname()[:2]
-    observe(HttpListening(f"[{address}]:{port}" if ":" in address else f"{address}:{port}"))
-    await trio.serve_listeners(_Server(pages).accept, [listener])
-
-
-async def _patiently_listen(
-    config: HttpConfig, observe: Observer, task_status: trio.TaskStatus[int | None]
-) -> trio.SocketListener:
-    retry = FIRST_RETRY
-    while True:
-        try:
-            listener = await _listen(*config.address)
-        except OSError as error:
-            if retry == FIRST_RETRY:
-                task_status.started(None)
-            observe(HttpUnavailable(f"cannot listen on {config.listen}: {error.strerror or error}", retry))
-            await trio.sleep(retry)
-            retry = min(2 * retry, LONGEST_RETRY)
-        else:
-            if retry == FIRST_RETRY:
-                task_status.started(listener.socket.getsockname()[1])
-            return listener
-
-
-async def _listen(host: str, port: int) -> trio.SocketListener:
-    """One listening socket. All addresses means one socket for both families, or IPv4 where the node has no IPv6."""
-    if not host or host == "::":
-        try:
-            return _bound(socket.AF_INET6, ("::", port), both=True)
-        except OSError as error:
-            if host or error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
-                raise
-            return _bound(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104  # all addresses is what was asked for
-    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
-    return _bound(family, address)
-
-
-def _bound(family: int, address: Any, *, both: bool = False) -> trio.SocketListener:
-    bare = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bare.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bare.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
-        bare.bind(address)
-        bare.listen(128)
-        bare.setblocking(False)
-        return trio.SocketListener(trio.socket.from_stdlib_socket(bare))
-    except BaseException:
-        bare.close()
-        raise
+    scheme = "http" if config.tls is None else "https"
+    observe(HttpListening(f"[{address}]:{port}" if ":" in address else f"{address}:{port}", scheme))
+    await trio.serve_listeners(server.accept, [listener])
 
 
 class _Server:
     """The conversations that are going on."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
+    def __init__(self, config: HttpConfig, pages: Mapping[str, Page], observe: Observer) -> None:
         self._pages = pages
+        self._guard = Guard(config.auth, observe)
+        self._certificate: Rotated[ssl.SSLContext] | None = None
+        if (tls := config.tls) is not None:
+            client_ca = None if config.auth is None else config.auth.client_ca_file
+            paths = tuple(filter(None, (tls.cert_file, tls.key_file, client_ca)))
+            self._certificate = Rotated("certificate", paths, lambda: server_context(tls, client_ca), observe, keep=True)
         self._open = 0
-        self._waiting: OrderedDict[trio.CancelScope, None] = OrderedDict()
-        """Those whose client has to speak, the longest silent one first."""
+        self._waiting: Scopes = OrderedDict()
+        """Those whose client has to speak, or which wait for others."""
+        self._sending: Scopes = OrderedDict()
+        self._answers = trio.CapacityLimiter(MOST_ANSWERS)
 
-    async def accept(self, stream: trio.SocketStream) -> None:
-        """One connection, from its acceptance to its end. A newcomer takes the place of the longest silent client.
+    async def prepare(self) -> None:
+        """Read what protects the port, so that problems are told at the start."""
+        await self._guard.prepare()
+        if self._certificate is not None:
+            await self._certificate.newest()
 
-        So a probe gets its answer whoever else holds connections open; it is refused only while all others are being answered.
+    async def accept(self, transport: trio.SocketStream) -> None:
+        """One connection, from its acceptance to its end. A newcomer takes the place of the longest silent or the slowest client.
+
+        So a probe gets its answer whoever else holds connections open. More than twice as many are there only while those that
+        gave way are still being ended.
         """
-        crowded = self._open >= MOST_CONNECTIONS and not self._cut_one()
+        if self._open >= MOST_CONNECTIONS:
+            _ = _cut_oldest(self._waiting) or _cut_oldest(self._sending)
         self._open += 1
         try:
-            async with stream:
-                conversation = _Conversation(stream)
-                if not crowded:
-                    await self._converse(conversation)
-                elif self._open < 2 * MOST_CONNECTIONS:
-                    await conversation.refuse(Response(503, b"too many connections\n"))
+            async with transport:
+                if self._open <= 2 * MOST_CONNECTIONS:
+                    await self._converse(transport)
         except trio.BrokenResourceError:
-            pass  # the client is gone, and with it everybody who could be told
+            pass  # the client is gone or speaks no TLS, and with it everybody who could be told
         finally:
             self._open -= 1
 
-    def _cut_one(self) -> bool:
-        if not self._waiting:
-            return False
-        scope, _ = self._waiting.popitem(last=False)
-        scope.cancel()
-        return True
-
-    async def _converse(self, conversation: "_Conversation") -> None:
+    async def _converse(self, transport: trio.SocketStream) -> None:
+        context = None if self._certificate is None else await self._certificate.newest()
+        if context is None and self._certificate is not None:
+            return  # no certificate yet: the log says why
+        conversation = _Conversation(transport, context)
         goes_on = True
         while goes_on:
             with trio.move_on_after(REQUEST_SECONDS) as limit:
                 goes_on = await self._one_request(conversation, limit)
             if limit.cancelled_caught:
                 goes_on = False
-                await conversation.give_up()
+                await conversation.give_up(late=trio.current_time() >= limit.deadline)
 
     async def _one_request(self, conversation: "_Conversation", limit: trio.CancelScope) -> bool:
         """Answer one request; whether the connection can carry another."""
-        self._waiting[limit] = None
         try:
-            request = await conversation.next_request()
+            with _listed(self._waiting, limit):
+                asked = await conversation.next_request()
         except h11.RemoteProtocolError as error:
             await conversation.refuse(Response(error.error_status_hint, f"bad request: {error}\n".encode()))
             return False
+        if asked is None:
+            return False
+        request = await self._understand(asked, certified=conversation.certified)
+        if isinstance(request, Response):
+            return await self._send(conversation, request, limit)
+        page = self._pages[request.path]
+        if request.path in PUBLIC:
+            return await self._send(conversation, await page(request), limit)
+        with _listed(self._waiting, limit):
+            await self._take_an_answer()
+        try:
+            return await self._send(conversation, await page(request), limit)
         finally:
-            self._waiting.pop(limit, None)
-        return request is not None and await conversation.answer(await self._draw(request))
+            self._answers.release()
 
-    async def _draw(self, request: h11.Request) -> Response:
-        if request.method not in {b"GET", b"HEAD"}:
-            return Response(405, b"only GET and HEAD: nothing can be changed here\n")
-        path, query = _split(request.target.decode("ascii", "replace"))
-        page = self._pages.get(path)
-        if page is None:
+    async def _understand(self, asked: h11.Request, *, certified: bool) -> Request | Response:
+        """What is wanted of a page, or why nothing is. A stranger does not even learn which pages there are."""
+        path, query = _split(asked.target.decode("ascii", "replace"))
+        authorized = await self._guard.admits(_header(asked, b"authorization").encode("latin-1"), certified=certified)
+        if not authorized and path not in PUBLIC:
+            return self._guard.refusal()
+        if asked.method not in {b"GET", b"HEAD"}:
+            allowed = (("Allow", "GET, HEAD"),)
+            return Response(405, b"only GET and HEAD: nothing can be changed here\n", headers=allowed)
+        if path not in self._pages:
             return Response(404, f"not found; there is {', '.join(self._pages)}\n".encode())
         try:
             wanted = parameters(query)
         except ValueError as error:
             return Response(400, f"bad request: {error}\n".encode())
-        accept, tags, encodings = (_header(request, name) for name in (b"accept", b"if-none-match", b"accept-encoding"))
-        return await page(Request(path, wanted, accept, tags, wants_gzip(encodings)))
+        accept, tags, encodings = (_header(asked, name) for name in (b"accept", b"if-none-match", b"accept-encoding"))
+        return Request(path, wanted, accept, tags, wants_gzip(encodings), authorized)
+
+    async def _take_an_answer(self) -> None:
+        while True:
+            with trio.move_on_after(SLOW_SECONDS):
+                await self._answers.acquire()
+                return
+            _cut_oldest(self._sending)
+
+    async def _send(self, conversation: "_Conversation", response: Response, limit: trio.CancelScope) -> bool:
+        with _listed(self._sending, limit):
+            return await conversation.answer(response)
+
+
+@contextmanager
+def _listed(scopes: Scopes, scope: trio.CancelScope) -> Iterator[None]:
+    scopes[scope] = None
+    try:
+        yield
+    finally:
+        scopes.pop(scope, None)
+
+
+def _cut_oldest(scopes: Scopes) -> bool:
+    if not scopes:
+        return False
+    scope, _ = scopes.popitem(last=False)
+    scope.cancel()
+    return True
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -176,14 +200,20 @@ def _header(request: h11.Request, name: bytes) -> str:
 
 
 class _Conversation:
-    """HTTP/1.1 on one connection."""
+    """HTTP/1.1 on one connection. With a ``context``, the handshake is a part of the first request."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+    def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext | None) -> None:
+        self._transport = transport
+        self._secured = None if context is None else trio.SSLStream(transport, context, server_side=True, https_compatible=True)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEADER_BYTES)
         self._begun = False
         """The client has sent a part of its request."""
         self._head = False
+
+    @property
+    def certified(self) -> bool:
+        """Whether the client has shown a certificate that was verified. Known once it has asked for something."""
+        return self._secured is not None and bool(self._secured.getpeercert())
 
     async def next_request(self) -> h11.Request | None:
         """``None`` when the client has no more. Raises ``h11.RemoteProtocolError`` for what is no HTTP or too long."""
@@ -195,14 +225,14 @@ class _Conversation:
                 return event
             if event is not h11.NEED_DATA:
                 return None
-            data = await self._stream.receive_some(4096)
+            data = await (self._secured or self._transport).receive_some(4096)
             self._begun = True
-            self._http.receive_data(data)
+            self._http.receive_data(bytes(data))
 
     async def answer(self, response: Response) -> bool:
         """Send it; whether the connection can carry another request."""
         last = self._http.their_state is not h11.DONE
-        await self._stream.send_all(self._encode(response, last=last))
+        await self._send(response, last=last)
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._begun = bool(self._http.trailing_data[0])
@@ -210,28 +240,41 @@ class _Conversation:
         await self._linger()
         return False
 
-    async def refuse(self, response: Response) -> None:
+    async def refuse(self, response: Response, *, patiently: bool = True) -> None:
         """Send the last answer of this connection, unless one is on its way already."""
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            await self._stream.send_all(self._encode(response, last=True))
-            await self._linger()
+            await self._send(response, last=True)
+            if patiently:
+                await self._linger()
 
-    async def give_up(self) -> None:
-        """Tell a client that has run out of its time. One that has asked for nothing is told nothing."""
+    async def give_up(self, *, late: bool) -> None:
+        """Tell a client that has run out of its time, or of its place. One that has asked for nothing is told nothing."""
         with trio.move_on_after(LINGER_SECONDS):
-            if self._http.our_state is h11.SEND_RESPONSE:
+            if not late and self._begun:
+                await self.refuse(Response(503, b"too many connections\n"), patiently=False)
+            elif self._http.our_state is h11.SEND_RESPONSE:
                 await self.refuse(Response(503, b"no answer in time\n"))
             elif self._begun:
                 await self.refuse(Response(408, b"the request did not come in time\n"))
 
     async def _linger(self) -> None:
         with trio.move_on_after(LINGER_SECONDS):
-            await self._stream.send_eof()
+            await self._transport.send_eof()
             unread = LINGER_BYTES
-            while unread > 0 and (data := await self._stream.receive_some(4096)):
+            while unread > 0 and (data := await self._transport.receive_some(4096)):
                 unread -= len(data)
 
-    def _encode(self, response: Response, *, last: bool) -> bytes:
+    async def _send(self, response: Response, *, last: bool) -> None:
+        heading = self._http.send(self._heading(response, last=last)) or b""
+        has_body = not self._head and response.status != HTTPStatus.NOT_MODIFIED
+        body = memoryview(self._http.send(h11.Data(data=response.body if has_body else b"")) or b"")
+        self._http.send(h11.EndOfMessage())  # no bytes: the length was told
+        stream = self._secured or self._transport
+        await stream.send_all(heading + body[:CHUNK])
+        for start in range(CHUNK, len(body), CHUNK):
+            await stream.send_all(body[start : start + CHUNK])
+
+    def _heading(self, response: Response, *, last: bool) -> h11.Response:
         headers = [
             ("Date", email.utils.formatdate(usegmt=True)),
             ("X-Content-Type-Options", "nosniff"),
@@ -241,10 +284,6 @@ class _Conversation:
             headers += [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
         if all(name.lower() != "cache-control" for name, _ in response.headers):
             headers.append(("Cache-Control", "no-store"))
-        if response.status == 405:
-            headers.append(("Allow", "GET, HEAD"))
         if last:
             headers.append(("Connection", "close"))
-        heading = h11.Response(status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase)
-        body = b"" if self._head or response.status == HTTPStatus.NOT_MODIFIED else response.body
-        return b"".join(self._http.send(part) or b"" for part in (heading, h11.Data(data=body), h11.EndOfMessage()))
+        return h11.Response(status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase)

@@ -3,7 +3,7 @@
 import http.client
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -12,7 +12,8 @@ import trio.testing
 from supervisor.config import HttpConfig
 from supervisor.events import Event, HttpListening, HttpUnavailable
 from supervisor.observe.exchange import Page, Request, Response
-from supervisor.observe.http import FIRST_RETRY, LINGER_SECONDS, MOST_CONNECTIONS, REQUEST_SECONDS, serve
+from supervisor.observe.http import LINGER_SECONDS, MOST_ANSWERS, MOST_CONNECTIONS, REQUEST_SECONDS, serve
+from supervisor.observe.listening import FIRST_RETRY
 
 DEADLINE = 30.0
 """Seconds after which a test that waits has failed."""
@@ -283,32 +284,39 @@ async def test_silent_clients_keep_no_probe_out() -> None:
         assert 0 < kept <= MOST_CONNECTIONS
 
 
-async def test_when_all_are_being_answered_the_next_is_refused() -> None:
-    """With every place taken by a page that is being drawn, the next client hears 503, and later ones are served."""
-    drawing = 0
+@asynccontextmanager
+async def _connected(port: int, count: int) -> AsyncIterator[list[trio.SocketStream]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(count)]
+
+
+async def test_answers_under_way_are_bounded_and_probes_are_not() -> None:
+    """More than so many pages are not drawn at the same time; the others wait their turn, and a probe waits for nobody."""
+    drawing = most = 0
     go_on = trio.Event()
     all_drawing = trio.Event()
 
     async def slow(request: Request) -> Response:
-        nonlocal drawing
+        nonlocal drawing, most
         drawing += 1
-        if drawing == MOST_CONNECTIONS:
+        most = max(most, drawing)
+        if drawing == MOST_ANSWERS:
             all_drawing.set()
         await go_on.wait()
+        drawing -= 1
         return Response(200, b"done\n")
 
-    async with _serving({"/slow": slow, **PAGES}) as port:
-        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(MOST_CONNECTIONS)]
+    async with _serving({"/slow": slow, "/livez": _hello}) as port, _connected(port, MOST_CONNECTIONS) as streams:
         for stream in streams:
             await stream.send_all(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         with trio.fail_after(DEADLINE):
             await all_drawing.wait()
-        assert (await _raw(port, b"")).startswith(b"HTTP/1.1 503 ")
+        assert (await _ask(port, "GET", "/livez"))[0] == 200
         go_on.set()
-        for stream in streams:
-            async with stream:
-                assert (await _said(stream)).endswith(b"done\n")
-        assert (await _ask(port, "GET", "/hello"))[0] == 200
+        answers = [(await _said(stream)).partition(b"\r\n")[0] for stream in streams]
+    assert most == MOST_ANSWERS
+    # The one that waited longest gave its place to the probe.
+    assert sorted(answers) == [b"HTTP/1.1 200 OK"] * (MOST_CONNECTIONS - 1) + [b"HTTP/1.1 503 Service Unavailable"]
 
 
 async def test_a_busy_port_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
