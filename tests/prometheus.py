@@ -99,12 +99,17 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes these ``host:port`` every second, and evaluates a file of rules. Nothing of it is left."""
+def prometheus(
+    targets: Sequence[str], rules: Path | None = None, labels: Mapping[str, str] | None = None
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes these ``host:port`` every second, and evaluates a file of rules. Nothing of it is left.
+
+    Each series gets these labels, unless it has them.
+    """
     with TemporaryDirectory(prefix="prometheus-") as name:
         folder = Path(name)
         config = folder / "prometheus.yml"
-        config.write_text(json.dumps(_configuration(targets, rules)))  # JSON is YAML
+        config.write_text(json.dumps(_configuration(targets, rules, labels or {})))  # JSON is YAML
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(_command(config, folder / "data"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -119,9 +124,10 @@ def check_metrics(page: bytes) -> str:
     return (done.stdout + done.stderr).decode() + (f"exit code {done.returncode}" if done.returncode else "")
 
 
-def _configuration(targets: Sequence[str], rules: Path | None) -> dict[str, Any]:
+def _configuration(targets: Sequence[str], rules: Path | None, labels: Mapping[str, str]) -> dict[str, Any]:
     every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    scrape = {"job_name": JOB, "static_configs": [{"targets": list(targets)}]}
+    static = {"targets": list(targets), "labels": dict(labels)}
+    scrape = {"job_name": JOB, "honor_labels": True, "static_configs": [static]}
     return {"global": every, "scrape_configs": [scrape], "rule_files": [str(rules.resolve())] if rules else []}
 
 
