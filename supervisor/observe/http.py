@@ -39,7 +39,7 @@ SLOW_SECONDS = 1.0
 """When all answers are taken for so long, the one that has been on its way for longest is given up for the next."""
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 65536
-"""What a client may still send after it got an early answer: closed at once, it would lose the answer to a reset."""
+"""What a client may still send after its last answer."""
 CHUNK = 65536
 """Bytes that are encrypted and sent in one go."""
 
@@ -116,7 +116,13 @@ class _Server:
                 goes_on = await self._one_request(conversation, limit)
             if limit.cancelled_caught:
                 goes_on = False
-                await conversation.give_up(late=trio.current_time() >= limit.deadline)
+                late = trio.current_time() >= limit.deadline
+                with trio.move_on_after(LINGER_SECONDS):
+                    await conversation.give_up(late=late)
+                if not late:
+                    return
+        with trio.move_on_after(LINGER_SECONDS) as limit, _listed(self._waiting, limit):
+            await conversation.linger()
 
     async def _one_request(self, conversation: "_Conversation", limit: trio.CancelScope) -> bool:
         """Answer one request; whether the connection can carry another."""
@@ -237,32 +243,28 @@ class _Conversation:
             self._http.start_next_cycle()
             self._begun = bool(self._http.trailing_data[0])
             return True
-        await self._linger()
         return False
 
-    async def refuse(self, response: Response, *, patiently: bool = True) -> None:
+    async def refuse(self, response: Response) -> None:
         """Send the last answer of this connection, unless one is on its way already."""
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send(response, last=True)
-            if patiently:
-                await self._linger()
 
     async def give_up(self, *, late: bool) -> None:
         """Tell a client that has run out of its time, or of its place. One that has asked for nothing is told nothing."""
-        with trio.move_on_after(LINGER_SECONDS):
-            if not late and self._begun:
-                await self.refuse(Response(503, b"too many connections\n"), patiently=False)
-            elif self._http.our_state is h11.SEND_RESPONSE:
-                await self.refuse(Response(503, b"no answer in time\n"))
-            elif self._begun:
-                await self.refuse(Response(408, b"the request did not come in time\n"))
+        if not late and self._begun:
+            await self.refuse(Response(503, b"too many connections\n"))
+        elif self._http.our_state is h11.SEND_RESPONSE:
+            await self.refuse(Response(503, b"no answer in time\n"))
+        elif self._begun:
+            await self.refuse(Response(408, b"the request did not come in time\n"))
 
-    async def _linger(self) -> None:
-        with trio.move_on_after(LINGER_SECONDS):
-            await self._transport.send_eof()
-            unread = LINGER_BYTES
-            while unread > 0 and (data := await self._transport.receive_some(4096)):
-                unread -= len(data)
+    async def linger(self) -> None:
+        """Say that this was all, and take what the client may still send: closed at once, it would lose the answer to a reset."""
+        await self._transport.send_eof()
+        unread = LINGER_BYTES
+        while unread > 0 and (data := await self._transport.receive_some(4096)):
+            unread -= len(data)
 
     async def _send(self, response: Response, *, last: bool) -> None:
         heading = self._http.send(self._heading(response, last=last)) or b""
