@@ -90,5 +90,5 @@ def _remarks(project: Project, *, own_resource: bool) -> str:
         "There is no licence yet: it is yours to choose. Add a file LICENSE, and `license` to pyproject.toml.",
     ]
     if not own_resource:
-        remarks.append(f"{project.resource} is a name for trying out: take a domain of your own, in config.py and tests.")
+        remarks.append(f"{project.resource} is a name for trying out: take a domain of your own, in config.py and README.md.")
     return "\n".join(remarks)

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from supervisor.cli import main
+from supervisor.config import API_VERSION, KIND
 from supervisor.host import HostView
 from supervisor.testing import FakeHost
 
@@ -40,11 +41,15 @@ class Author(NamedTuple):
     written: str
     """What the command has printed."""
 
-    def run(self, *command: str | Path, code: int = 0) -> str:
-        """Run a command and return its answer; another exit code than ``code`` fails the test."""
-        done = subprocess.run(
+    def attempt(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever may become of it."""
+        return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100, check=False
         )
+
+    def run(self, *command: str | Path, code: int = 0) -> str:
+        """Run a command and return its answer; another exit code than ``code`` fails the test."""
+        done = self.attempt(*command)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -150,16 +155,21 @@ def test_its_readme_says_what_was_printed(author: Author) -> None:
     assert {Requirement(each).name for each in group} == {"mypy", "pytest", "ruff"}
 
 
+def test_its_configuration_is_checked(author: Author, tmp_path: Path) -> None:
+    """What its README shows is fine, and what the kubelet would refuse is a mistake with its place."""
+    file = tmp_path / "config.yaml"
+    _, shown = re.findall(r"^```yaml\n(.*?)^```$", (author.folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    file.write_text(f"apiVersion: {API_VERSION}\nkind: {KIND}\n{shown}")
+    assert NAME in author.run("device-plugin-supervisor", "check-config", file)
+    file.write_text(file.read_text().replace(RESOURCE, "probe"))
+    done = author.attempt("device-plugin-supervisor", "check-config", file)
+    assert done.returncode == 2
+    assert f"{file}:5:5: plugins.{NAME}: 'probe' is no resource name: it has no vendor domain" in done.stderr
+
+
 def test_its_name_is_taken_now(author: Author) -> None:
     """A second plugin of this name could not be loaded beside it, so none is written."""
-    done = subprocess.run(
-        ["device-plugin-supervisor", "new-plugin", NAME],
-        cwd=author.folder.parent,
-        env=author.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = author.attempt("device-plugin-supervisor", "new-plugin", NAME)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"{NAME} is taken: {FOLDER} 0.1.0, entry point {NAME} = {PACKAGE} is installed here")
 
