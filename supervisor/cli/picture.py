@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 
 from msgspec import Struct
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -39,6 +39,10 @@ _STYLES = {
     "registering": "yellow",
     "waiting": "yellow",
 }
+_NARROWEST = 80
+"""Columns that the tables need; a terminal with fewer breaks the lines itself, where a table would leave something out."""
+_LEAST = 8
+"""Columns of a column that gives way."""
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -56,8 +60,7 @@ def console() -> Console:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     found = Console(highlight=False, markup=False, emoji=False)
-    if not found.is_terminal:
-        found.width = _BOUNDLESS
+    found.width = max(found.width, _NARROWEST) if found.is_terminal else _BOUNDLESS
     return found
 
 
@@ -82,7 +85,7 @@ def paint(report: Report, url: str, wanted: Wanted) -> Iterator[RenderableType]:
         yield _listed("What stops it, and what else to know:" if not report.ready else "To know:", report.reasons)
     yield _resources(resources, report) if resources else Text("No resource is offered.")
     for resource in resources:
-        if resource.devices:
+        if resource.devices or resource.reason or resource.list_problem:
             yield _devices(resource, report, fold=not wanted.all and not wanted.resource)
     if plugins:
         yield _plugins(plugins, report)
@@ -152,12 +155,11 @@ def _listed(title: str, sentences: Iterable[str]) -> RenderableType:
 
 
 def _resources(resources: Sequence[ResourceReport], report: Report) -> RenderableType:
-    table = _table("RESOURCE*", "PLUGIN", "HEALTHY", "UNHEALTHY", "GONE", "HELD", "KUBELET", "SINCE", "WHY*")
+    table = _table("RESOURCE*", "PLUGIN", "HEALTHY", "UNHEALTHY", "GONE", "HELD", "KUBELET", "SINCE")
     for each in resources:
         held = "?" if each.held is None else str(each.held)
         counts = map(str, (each.healthy, each.unhealthy - each.tombstones, each.tombstones))
-        why = "; ".join(filter(None, (each.reason, each.list_problem and f"an older list stays: {each.list_problem}")))
-        _add(table, each.name, each.plugin, *counts, held, each.phase, age(each.since, report.time), why)
+        _add(table, each.name, each.plugin, *counts, held, each.phase, age(each.since, report.time))
     return table
 
 
@@ -168,8 +170,12 @@ def _devices(resource: ResourceReport, report: Report, *, fold: bool) -> Rendera
     for each in shown:
         numa = ",".join(map(str, each.numa_nodes)) or "-"
         _add(table, each.id, each.health, age(each.since, report.time), numa, _held_by(each, resource, report), each.reason)
+    remarks = Table.grid()
+    for remark in filter(None, (resource.reason, resource.list_problem and f"an older list stays: {resource.list_problem}")):
+        remarks.add_row(Text(printable(remark)))
     title = f"{resource.name}: {resource.healthy} of {len(resource.devices)} healthy"
-    return _titled(title, Padding(table, (0, 0, 0, 2)), _hidden(ordered[len(shown) :]))
+    indented = Padding(Group(remarks, table) if resource.devices else remarks, (0, 0, 0, 2))
+    return _titled(title, indented, _hidden(ordered[len(shown) :]))
 
 
 def _hidden(devices: Sequence[DeviceReport]) -> str:
@@ -208,7 +214,8 @@ def _table(*head: str) -> Table:
     """A star marks the columns that give way where the terminal is narrow."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in head:
-        table.add_column(name.rstrip("*"), no_wrap=not name.endswith("*"), overflow="fold")
+        gives_way = name.endswith("*")
+        table.add_column(name.rstrip("*"), no_wrap=not gives_way, overflow="fold", min_width=_LEAST if gives_way else None)
     return table
 
 

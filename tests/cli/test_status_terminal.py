@@ -126,12 +126,18 @@ def test_a_terminal_has_colours_and_its_width_is_kept(server: Canned, terminal: 
     assert "".join(lines).count("gone") == 16 + 1  # the device that vanished has it in its id
 
 
-@pytest.mark.parametrize("columns", [20, 40])
-def test_a_narrow_terminal_gets_every_word(terminal: Open, columns: int) -> None:
-    """Folded, if need be."""
-    shown = terminal(columns=columns)
+def test_a_narrow_terminal_gets_every_word(server: Canned, terminal: Open) -> None:
+    """Long names are folded, and below 80 columns the terminal breaks the lines: nothing is left out."""
+    name = f"acme.example/{'widget-' * 7}0"
+    server.answer = _answers(edited(replace(READY, resources=(replace(WIDGET, name=name),))))
+    shown = terminal(columns=40)
     assert shown.end() == 0
-    assert "widget-1" in re.sub(r"\s", "", _CONTROL.sub("", shown.text))
+    lines = _CONTROL.sub("", shown.text).splitlines()
+    assert max(map(len, lines)) <= 80
+    [header] = [number for number, line in enumerate(lines) if line.startswith("RESOURCE")]
+    assert lines[header].split()[-1] == "SINCE"
+    width = lines[header].index("PLUGIN")
+    assert "".join(line[:width].strip() for line in lines[header + 1 :]).startswith(name)
 
 
 def test_no_color_is_respected(terminal: Open) -> None:
