@@ -28,7 +28,7 @@ SOURCES = {
 
 # What the wheel of any distribution holds beside its package.
 METADATA = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
-CODE = {".py", ".pyi", ".proto", ".typed", ".in"}
+CODE = {".py", ".pyi", ".proto", ".typed", ".in", ".css", ".js"}
 
 
 class Built:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import trio
 
+from supervisor.observe import page
 from supervisor.observe.exchange import Page, Request, Response, compressed
 from supervisor.observe.metrics import Metrics
 from supervisor.observe.reporting import View, report
@@ -40,7 +41,16 @@ def pages(view: Callable[[], View], look_up: Callable[[], Awaitable[object]], me
         now = view()
         return await drawn(request, lambda: Response(200, msgspec.json.encode(report(now)), "application/json"))
 
-    return {"/livez": livez, "/readyz": readyz, "/metrics": scraped, "/status": shown}
+    async def seen(request: Request) -> Response:
+        await look_up()
+        now = view()
+        return await drawn(request, lambda: page.show(report(now), request))
+
+    async def asset(request: Request) -> Response:
+        return await drawn(request, lambda: page.asset(request))
+
+    for_people = {"/": seen, **dict.fromkeys(page.ASSETS, asset)}
+    return for_people | {"/livez": livez, "/readyz": readyz, "/metrics": scraped, "/status": shown}
 
 
 def _verdict(request: Request, good: bool, word: str, reasons: tuple[str, ...]) -> Response:
