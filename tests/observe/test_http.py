@@ -17,6 +17,8 @@ from supervisor.observe.listening import FIRST_RETRY
 
 DEADLINE = 30.0
 """Seconds after which a test that waits has failed."""
+LONG = 5_000_000
+"""Bytes of a page that no socket buffer takes whole."""
 
 
 async def _hello(request: Request) -> Response:
@@ -317,6 +319,72 @@ async def test_answers_under_way_are_bounded_and_probes_are_not() -> None:
     assert most == MOST_ANSWERS
     # The one that waited longest gave its place to the probe.
     assert sorted(answers) == [b"HTTP/1.1 200 OK"] * (MOST_CONNECTIONS - 1) + [b"HTTP/1.1 503 Service Unavailable"]
+
+
+async def test_slow_readers_keep_no_page_from_others(autojump_clock: trio.testing.MockClock) -> None:
+    """With every answer held by a client that does not read, the next page comes as soon as one of them is given up."""
+    drawn = 0
+
+    async def long(request: Request) -> Response:
+        nonlocal drawn
+        drawn += 1
+        return Response(200, bytes(50_000_000))
+
+    async with _serving({"/long": long, **PAGES}) as port, _connected(port, MOST_ANSWERS) as streams:
+        for stream in streams:
+            await stream.send_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert drawn == MOST_ANSWERS
+        asked_at = trio.current_time()
+        answer = await _raw(port, b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.endswith(b"hello \n")
+        assert (
+            trio.current_time() - asked_at < REQUEST_SECONDS
+        )  # by the clock of the test, which stands still while anyone works
+
+
+async def test_a_reader_that_drips_is_cut(autojump_clock: trio.testing.MockClock) -> None:
+    """One byte a second of five million keeps an answer no longer than the time of a request."""
+
+    async def long(request: Request) -> Response:
+        return Response(200, bytes(LONG))
+
+    async with _serving({"/long": long}) as port, _connected(port, 1) as (stream,):
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        started = trio.current_time()
+        heard = 0
+        with suppress(trio.BrokenResourceError):  # a reset says the same as an end
+            while trio.current_time() - started < REQUEST_SECONDS + 2 * LINGER_SECONDS:
+                heard += len(await stream.receive_some(1))
+                await trio.sleep(1)
+            while data := await stream.receive_some():
+                heard += len(data)
+        assert heard < LONG
+
+
+async def test_pipelining_without_reading_is_bounded(mock_clock: trio.testing.MockClock) -> None:
+    """Who asks on and on and reads nothing is not read from either, and is cut."""
+    asked = 0
+
+    async def counted(request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        return Response(200, bytes(LONG // 10))
+
+    async def flood(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):  # its end
+            await stream.send_all(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000_000)
+        assert asked < 1000
+
+    async with _serving({"/page": counted, **PAGES}) as port, _connected(port, 1) as (stream,):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood, stream)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(REQUEST_SECONDS)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(LINGER_SECONDS)
+        assert (await _ask(port, "GET", "/hello"))[0] == 200
 
 
 async def test_a_busy_port_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
