@@ -84,7 +84,14 @@ class Supervisor:
         self._started = time.monotonic()
         self._board = StatusBoard()
         self._history = History()
-        self._metrics = Metrics(lambda: self._board.current, self._rpc_counts, self._inventories, self._families)
+        self._metrics = Metrics(
+            lambda: self._board.current,
+            self._rpc_counts,
+            self._inventories,
+            self._families,
+            lambda: self._bookkeeper.attribution,
+            lambda: self._document.config.metrics,
+        )
         self._wake = WakeUp()
         self._wire = Wire(self._wake.set_from_thread)
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
