@@ -42,8 +42,11 @@ def _no_passphrase() -> str:
 
 
 def _load_authorities(context: ssl.SSLContext, path: str) -> None:
+    text = read_small(path).decode("ascii", "ignore")  # between certificates there may be names in any language
+    if not text.strip():
+        raise ValueError(f"{path} is empty")
     try:
-        context.load_verify_locations(cadata=read_small(path).decode("ascii", "replace"))
+        context.load_verify_locations(cadata=text)
     except ssl.SSLError as error:
         raise ValueError(f"{path} holds no certificates in PEM: {_words(error)}") from None
     if not context.cert_store_stats()["x509_ca"]:
