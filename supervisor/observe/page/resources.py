@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from supervisor.model import Health
 from supervisor.observe.page.devices import Drawing, how_to_read, table
-from supervisor.observe.page.marks import bar, many, number, plain, text
+from supervisor.observe.page.marks import LONGEST, bar, many, number, plain, text
 from supervisor.observe.page.selection import found
 from supervisor.report import DeviceReport, ResourceReport
 from supervisor.status import Phase
@@ -28,7 +28,7 @@ _COLUMNS = ("Resource", "Plugin", "Devices", "Held", "Kubelet", "Since")
 
 def anchor(resource: str) -> str:
     """The id of a resource's part of the page."""
-    return f"r-{quote(resource, safe='', errors='replace')}"
+    return f"r-{quote(resource[:LONGEST], safe='', errors='replace')}"
 
 
 def resources(drawing: Drawing) -> Iterator[str]:
