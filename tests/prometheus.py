@@ -81,18 +81,25 @@ class Prometheus:
                 raise Refused(f"{error.code} for {path} {parameters}: {error.read().decode()}") from None
 
     def _listening(self) -> str:
-        if self._process.poll() is not None:
-            raise RuntimeError(f"Prometheus ended with exit code {self._process.returncode}:\n{self._told()}")
+        self._alive()
         found = _LISTENING.search(self._told())
         return found.group(1) if found else ""
 
     def _is_ready(self) -> bool:
+        """It listens before it has read its rules, and ends where these are bad."""
+        self._alive()
         try:
             with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=PATIENCE) as response:
                 return bool(response.status == 200)
         except urllib.error.HTTPError as error:
             error.close()
             return False
+        except OSError:
+            return False
+
+    def _alive(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"Prometheus ended with exit code {self._process.returncode}:\n{self._told()}")
 
     def _told(self) -> str:
         return self._log.read_text(errors="replace")
