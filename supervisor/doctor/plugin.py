@@ -50,7 +50,7 @@ def _counted(resource: str, inventory: Inventory) -> Finding:
     if not inventory.devices:
         return Finding("note", resource, "No device of it is there now.")
     if not sick:
-        return Finding("ok", resource, f"{len(inventory.devices)} devices, all healthy.")
+        return Finding("ok", resource, f"{len(inventory.devices)} of {len(inventory.devices)} devices are healthy.")
     text = (
         f"{len(sick)} of {len(inventory.devices)} devices are not healthy; {sick[0].id}: {sick[0].reason or 'no reason given'}."
     )
