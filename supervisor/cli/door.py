@@ -36,14 +36,17 @@ class Door(Struct, frozen=True):
     token: str = ""
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> Self:
-        """Where the arguments say, else where the configuration file says. Raises ``ConfigError`` for what cannot be used."""
+    def of(cls, args: argparse.Namespace, configured: HttpConfig | None = None) -> Self:
+        """Where the arguments say, else where the configuration says, which is read where none is given.
+
+        Raises ``ConfigError`` for what cannot be used.
+        """
         if args.key and not args.cert:
             raise ConfigError(("--key: a key without its certificate is of no use; --cert FILE names that",))
         if args.address:
             url, pinned, tokens = url_of(args.address, secure=bool(args.ca or args.cert)), "", None
         else:
-            http = load_config(args).config.http
+            http = configured or load_config(args).config.http
             url, pinned = _own_url(http), _first_certificate(http.tls.cert_file) if http.tls and not args.ca else ""
             tokens = http.auth and http.auth.bearer_token_file
         tokens = args.token_file or tokens

@@ -1,21 +1,25 @@
 """``explain``: say why a device is offered, or why not: its plugin, resource, health and reason, what a container gets, and which rule decided.
 
-DEVICE is a device id, the path of a device node or of anything else that a container would get, or a kernel name. Exit code 1 if nothing
-is known of it.
+DEVICE is a device id, the path of a device node or of anything else that a container would get, or a kernel name. Each plugin looks once at
+this machine. Where a supervisor runs here, or at --address, it is asked, too: since when, who holds it, what has happened. Exit code 1 if
+nothing is known of the device.
 """
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor.cli.devices import edit_lines, offered
+from supervisor.cli.devices import edit_lines, offered, told
+from supervisor.cli.door import Door, add_door_arguments
 from supervisor.cli.plugins import exit_code
-from supervisor.cli.survey import Looked, add_config_argument, load_config, look, survey
+from supervisor.cli.running import Running, ask_running
+from supervisor.cli.survey import Looked, Surveyed, load_config, look, survey
 from supervisor.cli.tables import complain, paragraph, show, show_json
+from supervisor.config_file import Document
+from supervisor.errors import ConfigError
 from supervisor.model import Device
 from supervisor.status import printable
 
@@ -23,7 +27,7 @@ EXAMPLES = """\
 examples:
   %(prog)s /dev/fuse
   %(prog)s ttyUSB0 --config config.yaml
-  %(prog)s --json GPU-5a0f6f2b
+  %(prog)s --json --offline GPU-5a0f6f2b
 """
 
 MOST_SHOWN = 8
@@ -42,11 +46,32 @@ class Match(Struct, frozen=True):
         return replace(self, device=replace(self.device, id=other.device.id)) == other
 
 
+class Answer(Struct, frozen=True):
+    """All that is known of what was asked for."""
+
+    device: str
+    """What was asked for."""
+    offers: tuple[Match, ...]
+    explanations: tuple[str, ...]
+    """What the plugins say."""
+    not_offered: tuple[str, ...]
+    """Why some plugin has it, and it is not offered all the same."""
+    not_asked: tuple[str, ...]
+    """Packages and plugins that could not say a word, and why."""
+    running: Running | None = None
+    """What a running supervisor says; nothing where none was to be asked."""
+
+    @property
+    def known(self) -> bool:
+        return bool(self.offers or self.explanations or self.not_offered or (self.running and self.running.listed))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's own arguments."""
     parser.add_argument("device", metavar="DEVICE", help="a device id, a path, or a kernel name")
-    add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--offline", action="store_true", help="ask no running supervisor")
+    add_door_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -54,23 +79,80 @@ def main(args: argparse.Namespace) -> int:
     document = load_config(args)
     found = survey(document)
     looked = look(document, found, about=args.device)
-    matches = _matches(args.device, looked)
-    said = [f"{each.plugin}: {sentence}" for each in looked for sentence in each.sentences]
+    answer = _answer(args, document, found, looked)
     if args.json:
-        show_json({"device": args.device, "offers": msgspec.to_builtins(matches), "explanations": said})
-    else:
-        show(*map(_as_text, _groups(matches)), paragraph("What the plugins say:", said))
+        show_json(answer)
+    elif answer.known:
+        show(*_texts(answer))
     complain(*(f"{each.plugin}: {each.problem}" for each in looked if each.problem))
-    if matches or said:
+    if answer.known:
         return 0
-    complain(_unknown(args.device, looked))
+    silence = answer.running.silence if answer.running else ""
+    complain(*(f"not asked: {each}" for each in answer.not_asked), *filter(None, (silence,)), _unknown(args.device, looked))
     return exit_code(found) or 1
+
+
+def _answer(args: argparse.Namespace, document: Document, found: Sequence[Surveyed], looked: Sequence[Looked]) -> Answer:
+    matches = _matches(args.device, looked)
+    names = {args.device, *(match.device.id for match in matches)}
+    return Answer(
+        device=args.device,
+        offers=tuple(matches),
+        explanations=tuple(f"{each.plugin}: {sentence}" for each in looked for sentence in each.sentences),
+        not_offered=(*_quarantined(args.device, looked), *_contended(args.device, looked)),
+        not_asked=tuple(_not_asked(found)),
+        running=None if args.offline else _running(args, document, names),
+    )
+
+
+def _running(args: argparse.Namespace, document: Document, names: Collection[str]) -> Running:
+    try:
+        door = Door.of(args, document.config.http)
+    except ConfigError as error:
+        return Running("", str(error))
+    return ask_running(door, names)
+
+
+def _texts(answer: Answer) -> Iterator[str]:
+    yield from map(_as_text, _groups(answer.offers))
+    yield paragraph("Not offered:", answer.not_offered)
+    yield paragraph("What the plugins say:", answer.explanations)
+    if answer.running is not None:
+        vanished = ("no plugin sees it now",) if answer.running.listed and not answer.offers else ()
+        title = f"What the running supervisor says, at {answer.running.address}:"
+        yield paragraph(title, (*vanished, *answer.running.sentences)) or f"{answer.running.silence}."
 
 
 def _matches(text: str, looked: Sequence[Looked]) -> list[Match]:
     every = [Match(plugin, inventory.resource, device) for plugin, inventory in offered(looked) for device in inventory.devices]
     exact = [match for match in every if match.device.id == text]
     return exact or [match for match in every if _gives(match.device, {text, f"/dev/{text}"})]
+
+
+def _quarantined(text: str, looked: Sequence[Looked]) -> list[str]:
+    """Why a device of that id cannot be offered as its plugin described it."""
+    left_out = [(each.plugin, one) for each in looked if each.look is not None for one in each.look.quarantined]
+    return [f"{plugin}: {told(one)}" for plugin, one in left_out if one.device == text]
+
+
+def _contended(text: str, looked: Sequence[Looked]) -> list[str]:
+    """Devices that are this one, of plugins that lost their resource to another."""
+    owners = {inventory.resource: plugin for plugin, inventory in offered(looked)}
+    return [
+        f"{each.plugin}: {resource}, device {device.id}: {owners[resource]} keeps {resource}; give one of them another resource name"
+        for each in looked
+        if each.look is not None
+        for resource, inventory in each.look.inventories.items()
+        if owners[resource] != each.plugin
+        for device in inventory.devices
+        if device.id == text or _gives(device, {text, f"/dev/{text}"})
+    ]
+
+
+def _not_asked(found: Sequence[Surveyed]) -> list[str]:
+    off = [f"{each.package.name}: its section has enabled: false" for each in found if not each.enabled]
+    refused = [f"{each.package}: {each.problem}" for each in found if each.problem]
+    return off + refused + [refusal.reason for each in found for refusal in each.refused]
 
 
 def _gives(device: Device, names: set[str]) -> bool:

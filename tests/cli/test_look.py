@@ -1,4 +1,4 @@
-"""``plugins``, ``devices`` and ``explain``: what they find, what they say, how they end."""
+"""``plugins`` and ``devices``: what they find, what they say, how they end."""
 
 from typing import Any
 
@@ -158,61 +158,6 @@ def test_nothing_to_offer_is_said(machine: Machine) -> None:
     answer = machine.ask("devices")
     assert answer.code == 0
     assert answer.out.startswith("Nothing is offered: no ")
-
-
-@pytest.mark.parametrize("name", ["broken-1", "/dev/widget9", "widget9"])
-def test_explain_takes_an_id_a_path_or_a_kernel_name(machine: Machine, name: str) -> None:
-    """Resource, plugin, health and reason, and what the plugin says."""
-    machine.install("widgets", WIDGETS)
-    answer = machine.ask("explain", name)
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out.startswith(
-        "device:    broken-1\n"
-        "resource:  acme.example/widget\n"
-        "plugin:    widgets\n"
-        "health:    Unhealthy: its fan stands still\n"
-        "NUMA node: no preference\n"
-        "a container gets:\n"
-        "  /dev/widget9 rw\n"
-    )
-    assert (f"{name} is a widget by rule 7" in answer.out) == ("widget" in name)
-
-
-def test_explain_puts_replicas_together(machine: Machine) -> None:
-    """What differs in nothing but the id is told once."""
-    machine.install("widgets", WIDGETS)
-    machine.configure("plugins: {widgets: {count: 30}}\n")
-    answer = machine.ask("explain", "widget0")
-    assert answer.out.count("resource:") == 1
-    assert "devices:   widget-0, widget-1, " in answer.out
-    assert "… 22 more\n" in answer.out
-    assert len(machine.ask("explain", "widget0", "--json").json["offers"]) == 30
-
-
-def test_explain_as_json(machine: Machine) -> None:
-    """The question, the devices, the plugins' sentences."""
-    machine.install("widgets", WIDGETS)
-    answer = machine.ask("explain", "widget-1", "--json")
-    assert answer.code == 0
-    [offer] = answer.json["offers"]
-    assert (answer.json["device"], offer["plugin"], offer["resource"], offer["device"]["id"]) == (
-        "widget-1",
-        "widgets",
-        "acme.example/widget",
-        "widget-1",
-    )
-    assert answer.json["explanations"] == ["widgets: widget-1 is a widget by rule 7"]
-
-
-def test_explain_proposes_what_was_meant(machine: Machine) -> None:
-    """An unknown name is exit code 1; a plugin that cannot answer is told."""
-    machine.install("failing", FAILING.replace('raise RuntimeError("the bus is on fire")', "return {}"))
-    machine.install("widgets", WIDGETS)
-    answer = machine.ask("explain", "broken-2")
-    assert (answer.code, answer.out) == (1, "")
-    said, proposed = answer.err.splitlines()
-    assert said.startswith("failing: explain() failed: RuntimeError: no idea (")
-    assert proposed == "No plugin knows broken-2; did you mean broken-1?"
 
 
 def test_a_table_keeps_its_columns() -> None:
