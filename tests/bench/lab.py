@@ -98,14 +98,20 @@ class Lab:
             kubelet.wait_registered(name, PATIENCE)
         return program
 
-    def supervisor(self, kubelet: KubeletSimulator, resources: int = 3, pulse: Mapping[str, Any] | None = None) -> Supervisor:
+    def supervisor(
+        self,
+        kubelet: KubeletSimulator,
+        resources: int = 3,
+        pulse: Mapping[str, Any] | None = None,
+        replicas: int = REPLICAS,
+    ) -> Supervisor:
         """Describe a supervisor with as many generic resources, and the bench's own plugin if it has a section."""
         names = [f"bench.example/r{number}" for number in range(resources)]
         while not (self.tree.dev / f"bench{resources - 1}").exists():
             number = len(list(self.tree.dev.glob("bench*")))
             misc(self.tree, f"bench{number}", number)
         rules = [
-            {"name": name, "match": [{"path": f"/dev/bench{number}"}], "replicas": REPLICAS}
+            {"name": name, "match": [{"path": f"/dev/bench{number}"}], "replicas": replicas}
             for number, name in enumerate(names)
         ]
         return Supervisor(self, kubelet, names, {"generic": {"resources": rules}, "bench-pulse": pulse or {"enabled": False}})
@@ -208,13 +214,21 @@ class Supervisor:
         """Fetch the metrics, as Prometheus does all the time."""
         self._get("/metrics")
 
-    def _get(self, path: str) -> bool:
-        address = next((event["address"] for event in self.events() if event["event"] == "HttpListening"), None)
-        if address is None:
-            return False
+    def metrics(self) -> bytes:
+        """All metrics, as text."""
+        return self._get("/metrics")
+
+    @property
+    def address(self) -> str:
+        """Where its pages are, or nothing while it serves none."""
+        return next((str(event["address"]) for event in self.events() if event["event"] == "HttpListening"), "")
+
+    def _get(self, path: str) -> bytes:
+        if not (address := self.address):
+            return b""
         with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-            answer.read()
-        return True
+            body: bytes = answer.read()
+        return body
 
     def events(self) -> list[dict[str, Any]]:
         """The lines of its log."""

@@ -26,6 +26,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     """A FIFO; each line written to it makes the next look one at new objects, all of another health than before."""
     journal: str = ""
     """A file to which each such look adds the time at which it began."""
+    flips: int = 0
+    """Devices whose health each look changes, others every time."""
+    every: float = 0.0
+    """Seconds between two looks that the plugin asks for; 0: none."""
 
 
 class Pulse:
@@ -35,6 +39,7 @@ class Pulse:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.ordered = False
+        self.turned = 0
         self.health = Health.HEALTHY
         self.devices = self.make()
 
@@ -43,18 +48,35 @@ class Pulse:
 
     def discover(self) -> dict[str, Sequence[Device]]:
         time.sleep(self.config.sleep)
+        began = time.monotonic_ns()
+        if self.config.flips:
+            self.flip()
+            self.note(began)
         if self.ordered:
             self.ordered = False
-            began = time.monotonic_ns()
             self.health = Health.UNHEALTHY if self.health is Health.HEALTHY else Health.HEALTHY
             self.devices = self.make()
-            with Path(self.config.journal).open("a") as journal:
-                journal.write(f"{began}\n")
+            self.note(began)
         return {RESOURCE: self.devices}
+
+    def flip(self) -> None:
+        self.devices = self.devices.copy()
+        for _ in range(self.config.flips):
+            device = self.devices[self.turned]
+            health = Health.UNHEALTHY if device.healthy else Health.HEALTHY
+            self.devices[self.turned] = Device(device.id, health, "flipped" if device.healthy else "", edits=EDITS)
+            self.turned = (self.turned + 1) % len(self.devices)
+
+    def note(self, began: int) -> None:
+        with Path(self.config.journal).open("a") as journal:
+            journal.write(f"{began}\n")
 
     async def watch(self, look_again: LookAgain) -> None:
         while self.config.sleep:
             time.sleep(self.config.sleep)  # noqa: ASYNC251  # what this plugin is for
+            look_again()
+        while self.config.every:
+            await trio.sleep(self.config.every)
             look_again()
         if not self.config.orders:
             await trio.sleep_forever()
