@@ -3,6 +3,7 @@
 import re
 import subprocess
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,23 @@ def test_the_service_of_the_service_monitor_gives_every_pod() -> None:
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["metadata"]["labels"].items() >= monitor["spec"]["selector"]["matchLabels"].items()
     assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+
+
+@pytest.mark.requires("prometheus")
+def test_the_scrape_configuration_of_the_readme_is_one(tmp_path: Path) -> None:
+    """Prometheus takes it, and it names job, node and holders as the monitors do."""
+    (block,) = re.findall(
+        r"^```yaml\n(scrape_configs:\n.*?)^```$", (FOLDER / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (scrape,) = yaml.safe_load(block)["scrape_configs"]
+    assert scrape["kubernetes_sd_configs"] == [{"role": "pod", "namespaces": {"names": [NAME]}}]
+    # Debian builds its Prometheus without Kubernetes.
+    rest = {key: value for key, value in scrape.items() if key != "kubernetes_sd_configs"}
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump({"scrape_configs": [rest]}))
+    assert "SUCCESS" in promtool("check", "config", "--syntax-only", str(file))
+    assert (scrape["job_name"], scrape["honor_labels"]) == (NAME, True)
+    assert "node" in {relabelling.get("target_label") for relabelling in scrape["relabel_configs"]}
 
 
 def test_the_component_holds_what_it_names() -> None:
