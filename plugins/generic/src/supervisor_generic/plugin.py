@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from supervisor import Device, Host, HostDevice, HostView
+from supervisor import Device, Finding, Host, HostDevice, HostView
 from supervisor_generic.config import GenericConfig, Match, Resource
+from supervisor_generic.examining import examine, unseen
 from supervisor_generic.identity import Identities, Identity, Memory, unit_of
 from supervisor_generic.rules import ANY_SUBSYSTEM, Found, PathRule, Rule, make_rule
 from supervisor_generic.units import Unit, by_owner, host_paths, make_unit, told_apart, zip_members
@@ -139,6 +140,15 @@ class GenericPlugin:
         if view.node(path) is None and device is None:
             return ()
         return [sentence for offer in self._offers for sentence in _verdicts(view, offer, path, device)]
+
+    def examine(self) -> Iterator[Finding]:
+        """What each match finds on this node, and what it would need."""
+        view = HostView(self._host)
+        identities = Identities(view, self._memory)
+        for way in (way for offer in self._offers for way in offer.ways):
+            for member, rule in zip(way.members, way.rules, strict=True):
+                yield from examine(view, identities, way.title, member, rule)
+        yield from unseen(view)
 
     def _explain_look(self, view: HostView) -> None:
         identities, unheard = Identities(view, self._memory), list[str]()

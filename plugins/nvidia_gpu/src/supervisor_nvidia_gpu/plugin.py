@@ -7,13 +7,14 @@ from typing import Any, Protocol
 
 import trio
 
-from supervisor import AllocationRefused, ContainerEdits, Device, Host, HostView, LookAgain, Memory, MetricFamily
+from supervisor import AllocationRefused, ContainerEdits, Device, Finding, Host, HostView, LookAgain, Memory, MetricFamily
 from supervisor_nvidia_gpu import metrics
 from supervisor_nvidia_gpu.bell import Bell
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.edits import choose, refusal
 from supervisor_nvidia_gpu.equipment import Equipment
+from supervisor_nvidia_gpu.examining import examine
 from supervisor_nvidia_gpu.explaining import explain
 from supervisor_nvidia_gpu.health.monitor import Monitor, Verdict
 from supervisor_nvidia_gpu.picture import Picture
@@ -119,6 +120,10 @@ class NvidiaGpuPlugin:
     def explain(self, text: str) -> Sequence[str]:
         """Why a GPU, a MIG device or one of their ids is offered, hidden or unhealthy."""
         return () if self._picture is None else tuple(explain(text, self._picture, self._verdict))
+
+    def examine(self) -> Iterable[Finding]:
+        """Whether this node has what its GPUs need."""
+        return examine(self._host, self._config, self._picture, wants_cdi=self._equipment.wants_cdi)
 
     def _verdict(self, unit: str) -> Verdict:
         return self._monitor.verdict(unit, self._clock())

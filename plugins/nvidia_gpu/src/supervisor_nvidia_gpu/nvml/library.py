@@ -50,6 +50,22 @@ def find(mount: str, root: str | None, driver: str = "") -> Library:
     raise NoLibrary("; ".join(unfit) or _not_found([_place(mount, root) for root in roots]))
 
 
+def candidates(mount: str, root: str | None) -> Iterator[tuple[str, str]]:
+    """Whatever has the library's name under the driver's roots: its path, and why this process cannot load it (empty: it can).
+
+    The arguments are those of ``find``.
+    """
+    mount = mount_of(mount)
+    seen: set[str] = set()
+    for place in (_place(mount, each) for each in (HOST_ROOTS if root is None else (root,))):
+        for directory in _directories(place):
+            path = inside(place, f"{directory}/{SONAME}")
+            if path is not None and path not in seen:
+                seen.add(path)
+                is_file = _is(stat.S_ISREG, path)
+                yield path, _unfit(path) if is_file else "is a directory" if _is(stat.S_ISDIR, path) else "is no file"
+
+
 def load(library: Library) -> None:
     """Load it, so that the bare name means this very file from now on. Raises ``NoLibrary``."""
     try:
