@@ -1,7 +1,7 @@
 """Long work in pieces, between which the other threads get the interpreter: an Allocate must not wait for a long list."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,3 +20,10 @@ def pieces(items: Sequence[T], size: int = PIECE) -> Iterator[Sequence[T]]:
         if start:
             time.sleep(0)
         yield items[start : start + size]
+
+
+def one_by_one(items: Iterable[T]) -> Iterator[T]:
+    """The items, where each of them is work enough for one go."""
+    for item in items:
+        yield item
+        time.sleep(0)

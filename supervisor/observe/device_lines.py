@@ -14,7 +14,7 @@ from supervisor.ledger import Holding
 from supervisor.model import Health
 from supervisor.observe.lines import PIECE, Family, Row, line
 from supervisor.observe.series import Taken, gauge, label, resources
-from supervisor.pieces import pieces
+from supervisor.pieces import one_by_one, pieces
 
 MOST_DEVICES = 4096
 """Lines of one family, those of unhealthy devices first; ``series_left_out`` counts the others."""
@@ -119,13 +119,16 @@ class _Kept(Generic[T]):
 
     def of(self, sources: Mapping[str, tuple[object, ...]]) -> Mapping[str, T]:
         """The drawings of all these names."""
-        self._kept = {name: self._one(self._kept.get(name), given) for name, given in sources.items()}
-        return {name: drawing for name, (_, drawing) in self._kept.items()}
+        before = self._kept
+        kept = {name: before[name] for name, given in sources.items() if name in before and _same(before[name][0], given)}
+        others = [(name, given) for name, given in sources.items() if name not in kept]
+        kept |= {name: (given, self._draw(*given)) for name, given in one_by_one(others)}
+        self._kept = kept
+        return {name: kept[name][1] for name in sources}
 
-    def _one(self, before: tuple[tuple[object, ...], T] | None, given: tuple[object, ...]) -> tuple[tuple[object, ...], T]:
-        if before is not None and all(map(is_, before[0], given)):
-            return before
-        return given, self._draw(*given)
+
+def _same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    return all(map(is_, some, others))
 
 
 def _health(inventory: Inventory) -> _Health:
@@ -159,7 +162,7 @@ def _held(holders: Holders) -> Mapping[str, _Held]:
     of: dict[str, list[tuple[str, tuple[Holding, ...]]]] = {}
     for (resource, device), holdings in holders.items():
         of.setdefault(resource, []).append((device, holdings))
-    return {resource: _held_of(resource, found) for resource, found in of.items()}
+    return {resource: _held_of(resource, found) for resource, found in one_by_one(of.items())}
 
 
 def _held_of(resource: str, found: Sequence[tuple[str, tuple[Holding, ...]]]) -> _Held:
