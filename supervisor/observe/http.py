@@ -29,9 +29,11 @@ from supervisor.observe.tls import server_context
 PUBLIC = frozenset({"/livez", "/readyz"})
 """Pages for everyone, since a kubelet's probe can show no token; they tell a stranger the verdict alone. They are drawn at once."""
 
-MOST_CONNECTIONS = 64
+MOST_CONNECTIONS = 128
 MOST_ANSWERS = 8
 """Other pages that are drawn or sent at the same time: what clients can make us hold in memory is so many pages."""
+MOST_QUEUED = 32
+"""Requests that wait for such a page. With the answers they leave places for those whom a newcomer may replace."""
 MOST_HEADER_BYTES = 8192
 REQUEST_SECONDS = 10.0
 """For one request, from the first wait for it, with the TLS handshake, to the last byte of the answer."""
@@ -76,8 +78,8 @@ class _Server:
             paths = tuple(filter(None, (tls.cert_file, tls.key_file, client_ca)))
             self._certificate = Rotated("certificate", paths, lambda: server_context(tls, client_ca), observe, keep=True)
         self._open = 0
-        self._waiting: Scopes = OrderedDict()
-        """Those whose client has to speak, or which wait for others."""
+        self._silent: Scopes = OrderedDict()
+        """Those whose client has to speak."""
         self._sending: Scopes = OrderedDict()
         self._answers = trio.CapacityLimiter(MOST_ANSWERS)
 
@@ -90,11 +92,11 @@ class _Server:
     async def accept(self, transport: trio.SocketStream) -> None:
         """One connection, from its acceptance to its end. A newcomer takes the place of the longest silent or the slowest client.
 
-        So a probe gets its answer whoever else holds connections open. More than twice as many are there only while those that
-        gave way are still being ended.
+        So a probe gets its answer whoever else holds connections open. Those that gave way may still be ending; what comes while
+        there are twice as many is closed at once.
         """
         if self._open >= MOST_CONNECTIONS:
-            _ = _cut_oldest(self._waiting) or _cut_oldest(self._sending)
+            _ = _cut_oldest(self._silent) or _cut_oldest(self._sending)
         self._open += 1
         try:
             async with transport:
@@ -121,13 +123,13 @@ class _Server:
                     await conversation.give_up(late=late)
                 if not late:
                     return
-        with trio.move_on_after(LINGER_SECONDS) as limit, _listed(self._waiting, limit):
+        with trio.move_on_after(LINGER_SECONDS) as limit, _listed(self._silent, limit):
             await conversation.linger()
 
     async def _one_request(self, conversation: "_Conversation", limit: trio.CancelScope) -> bool:
         """Answer one request; whether the connection can carry another."""
         try:
-            with _listed(self._waiting, limit):
+            with _listed(self._silent, limit):
                 asked = await conversation.next_request()
         except h11.RemoteProtocolError as error:
             await conversation.refuse(Response(error.error_status_hint, f"bad request: {error}\n".encode()))
@@ -140,8 +142,10 @@ class _Server:
         page = self._pages[request.path]
         if request.path in PUBLIC:
             return await self._send(conversation, await page(request), limit)
-        with _listed(self._waiting, limit):
-            await self._take_an_answer()
+        if self._answers.statistics().tasks_waiting >= MOST_QUEUED:
+            busy = Response(503, b"too many requests\n", headers=(("Retry-After", "1"),))
+            return await self._send(conversation, busy, limit)
+        await self._take_an_answer()
         try:
             return await self._send(conversation, await page(request), limit)
         finally:
