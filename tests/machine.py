@@ -85,6 +85,7 @@ TOOLS = {
     "chromium": Tool(
         _runs("sh", "-c", "chromium --version && chromedriver --version"), ("chromium", "chromium-driver", "fonts-dejavu-core")
     ),
+    "kubectl": Tool(_runs("kubectl", "version", "--client"), ("kubernetes-client",)),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
     "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
