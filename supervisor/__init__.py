@@ -15,6 +15,7 @@ The map, in the order in which data flows::
     what people see     events -> observe/ (log, metrics, board, http)   status (the picture)   bookkeeping (who holds what)
     how it is told      config (values)   config_file, decoding, yamltext (reading)   config_watch   cli/ (one file for each command)
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
+    what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
 
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.

@@ -30,7 +30,9 @@ def kernel_events(_: Site, connect: Callable[[], Source] = KernelEvents) -> Iter
     if warning:
         yield Finding("warning", subject, f"The socket opens, but stays silent: {warning}.", f"Set hostUsers: true. {_POLL}")
     else:
-        yield Finding("ok", subject, "The kernel sends its events to this network namespace.")
+        yield Finding(
+            "ok", subject, "The kernel sends its events here; those of udevd, which stay on the host, are not needed."
+        )
 
 
 def user_namespace(site: Site) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from supervisor.doctor.site import Site, fields, reason
+from supervisor.doctor.site import Site, fields, reason, refusal
 from supervisor.model import Finding
 
 _CAPABILITIES = {
@@ -85,6 +85,18 @@ def opening(name: str, error: OSError | None) -> Finding:
         return Finding("ok", "device access", f"{name} can be opened: no device cgroup forbids that one.")
     text = f"{name} can be seen, but not opened ({reason(error)}): normal in a pod, and enough for all that is only passed on."
     return Finding("note", "device access", f"{text} What must open devices runs in the helper container.")
+
+
+def helper_container(site: Site) -> Iterator[Finding]:
+    """Who opens devices for plugins whose hardware needs that."""
+    path = site.host.helper_socket
+    if not os.path.lexists(path):
+        yield Finding("ok", "helper container", "There is none: programs that open devices run as children of this process.")
+    elif why := refusal(path):
+        cure = "See the log of the helper container (the command helper); remove the socket where there is to be none."
+        yield Finding("warning", "helper container", f"Nobody answers at {path}: {why}.", cure)
+    else:
+        yield Finding("ok", "helper container", f"It listens at {path}.")
 
 
 def selinux(site: Site) -> Iterator[Finding]:

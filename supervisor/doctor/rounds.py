@@ -24,6 +24,7 @@ GROUPS: Mapping[str, Sequence[Check]] = {
         privileges.user,
         privileges.capabilities,
         privileges.device_cgroup,
+        privileges.helper_container,
         privileges.selinux,
         privileges.confinement,
     ),

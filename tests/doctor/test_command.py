@@ -1,6 +1,8 @@
 """The command: on a node made of files with a real kubelet's sockets, and on this very machine."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from supervisor.doctor.rounds import GROUPS
 from supervisor.doctor.site import CDI_DIRECTORIES
 from supervisor.kubelet.simulator import KubeletSimulator
 from supervisor.model import Finding
+from supervisor.testing import FakeHost, Supervise
 from tests.cli.conftest import BROKEN, HEAD, WIDGETS, Answer, Machine
 from tests.doctor.ground import assert_shown, tree
 from tests.kubelet.simulator.bare_plugin import BarePlugin, devices
@@ -143,6 +146,25 @@ def test_a_rival_on_our_resource_is_told(machine: Machine, kubelet: KubeletSimul
         kubelet.wait_devices("acme.example/gadget", {"d0": "Healthy"})
         found = findings(machine.ask("doctor", "--json"))["other plugins"]
     assert levels(found) == {"running supervisor": "ok", rival.endpoint: "note", "acme.example/gadget": "warning"}
+
+
+def test_a_running_supervisor_is_recognised(kubelet: KubeletSimulator, supervised: Supervise, fake_host: FakeHost) -> None:
+    """By its lock; its sockets are not foreign, and what the kubelet has from it is its own."""
+    fake_host.write("/dev/widget0")
+    resource = {"name": "example.com/widget", "match": [{"mount": "/dev/widget0"}]}
+    running = supervised({"generic": {"resources": [resource]}}, fake_host.host)
+    kubelet.wait_for(lambda: bool(kubelet.devices("example.com/widget")), what="the widget")
+    command = [sys.executable, "-m", "supervisor", "doctor", "--json", "--config", str(running.config)]
+    answer = Answer(subprocess.run(command, capture_output=True, text=True, check=False))
+    found = {finding.subject: finding for finding in findings(answer)["other plugins"]}
+    assert found["running supervisor"].text == "One owns the directory."
+    assert {name: each.level for name, each in found.items()} == {
+        "running supervisor": "ok",
+        "other device plugins": "ok",
+        "registered resources": "ok",
+    }
+    assert running.process is not None
+    assert running.process.poll() is None
 
 
 def test_a_plugin_that_hangs_is_told_and_left(machine: Machine, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Whether hotplug would be noticed: the event socket, namespaces, udev's database."""
 
+import subprocess
+import sys
+
 import pytest
 
 from supervisor.doctor.events import kernel_events, network_namespace, udev_database, user_namespace
@@ -55,6 +58,23 @@ def test_the_real_socket_can_be_had_here() -> None:
     """Whatever this machine's namespaces are, the check comes to a judgement."""
     (finding,) = kernel_events(Site())
     assert finding.level in {"ok", "warning"}
+
+
+_ASK = """
+from supervisor.doctor.events import kernel_events, user_namespace
+from supervisor.doctor.site import Site
+for check in (kernel_events, user_namespace):
+    for finding in check(Site()):
+        print(finding.level, finding.subject)
+"""
+
+
+@pytest.mark.requires("user-namespaces", "libudev")
+def test_a_pod_with_users_of_its_own_is_warned() -> None:
+    """A real user namespace with a network namespace that it owns: the kernel sends nothing there, and both checks see why."""
+    command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", _ASK]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["warning kernel events", "warning user namespace"]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from supervisor.doctor.privileges import capabilities, confinement, device_cgroup, opening, selinux, user
-from tests.doctor.ground import STATUS, Ground
+from supervisor.doctor.privileges import capabilities, confinement, device_cgroup, helper_container, opening, selinux, user
+from supervisor.doctor.site import Site
+from tests.doctor.ground import STATUS, Ground, listen
 
 
 def status(ground: Ground, *, uid: int = 0, caps: str = "0000000000000000", seccomp: object = 2) -> None:
@@ -42,8 +45,6 @@ def test_an_unreadable_status_says_so(ground: Ground) -> None:
 @pytest.mark.requires("fuse")
 def test_a_real_device_is_tried() -> None:
     """One that does nothing when it is opened."""
-    from supervisor.doctor.site import Site
-
     (finding,) = device_cgroup(Site())
     assert finding.subject == "device access"
     assert "/dev/fuse can be" in finding.text
@@ -63,6 +64,19 @@ def test_the_device_cgroup_is_told_by_the_attempt(number: int, level: str) -> No
     """In a pod a device can be seen and not opened, which is as it should be; no driver behind it is no refusal."""
     error = OSError(number, os.strerror(number)) if number else None
     assert opening("/dev/fuse", error).level == level
+
+
+def test_the_helper_container_is_sought(ground: Ground, short_dir: Path) -> None:
+    """Where there is none, that is fine; one that does not answer is not."""
+    path = short_dir / "helper.sock"
+    site = replace(ground.site, host=replace(ground.fake.host, helper_socket=str(path)))
+    (finding,) = helper_container(site)
+    assert finding.level == "ok"
+    with listen(path):
+        (finding,) = helper_container(site)
+        assert finding.text == f"It listens at {path}."
+    (finding,) = helper_container(site)
+    assert (finding.level, bool(finding.cure)) == ("warning", True)
 
 
 CONTEXT = "system_u:system_r:{}:s0"
