@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,6 +15,7 @@ import trio
 
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
 from supervisor.kubelet.simulator import KubeletSimulator
+from tests.observe.certificates import Authority, Pair, put
 from tests.system.conftest import Start
 from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_served, wait_for
 
@@ -133,3 +134,37 @@ def test_a_token_is_not_moved_into_the_open(start: Start, tmp_path: Path, addres
     assert process.wait() == 2
     assert f"--http {address}: auth.bearerTokenFile: " in process.log
     assert "or listen on 127.0.0.1" in process.log
+
+
+@pytest.mark.requires("openssl")
+def test_a_protected_port_from_end_to_end(start: Start, kubelet: KubeletSimulator, tmp_path: Path) -> None:
+    """Over TLS a probe hears the verdict, a token opens the rest; a key that went bad shows there, and goes when it is mended."""
+    authority = Authority(tmp_path)
+    pair, other, tokens = authority.sign("server"), authority.sign("server", "other"), tmp_path / "tokens"
+    tokens.write_text("secret\n")
+    auth = {"bearerTokenFile": str(tokens), "clientCaFile": str(authority.certificate)}
+    tls = {"certFile": str(pair.certificate), "keyFile": str(pair.key)}
+    process = start(http={"listen": ":0", "tls": tls, "auth": auth})
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    heard = json.loads(process.wait_log('"HttpListening"'))
+    assert heard["scheme"] == "https"
+    port = int(heard["address"].rpartition(":")[2])
+
+    def ask(path: str, client: Pair | None = None, **headers: str) -> tuple[int, str]:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=authority.context(client))
+        with closing(connection):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def reasons() -> str:
+        return ask("/readyz", Authorization="Bearer secret")[1]
+
+    assert ask("/livez") == (200, "live\n")
+    assert (ask("/status")[0], ask("/metrics")[0]) == (401, 401)
+    assert ask("/metrics", authority.sign("client"))[0] == 200
+    good = pair.key.read_bytes()
+    put(pair.key, other.key.read_bytes())
+    wait_for(lambda: "http: certificate: the key in" in reasons(), what="the bad key")
+    put(pair.key, good)
+    wait_for(lambda: "certificate" not in reasons(), what="the good key")
