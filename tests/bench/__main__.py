@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, lists, lives, nvidia_gpu, scrapes, upkeep
+from tests.bench import answers, lists, lives, nvidia_gpu, page, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -40,6 +40,7 @@ BENCHES: dict[str, Bench] = {
     "scrape": scrapes.scrape,
     "scraped": scrapes.scraped,
     "changes": scrapes.changes,
+    "page": page.page,
     "gpus": nvidia_gpu.gpus,
     "xid": nvidia_gpu.xid,
     "storm": nvidia_gpu.storm,
