@@ -161,7 +161,7 @@ def test_calls_are_shown_as_the_wire_thread_counts_them(watched: Watched) -> Non
     assert watched.samples("allocation_seconds_sum") == {(GPU,): 10.5}
     assert watched.samples("allocation_seconds_count") == {(GPU,): 6}
     bucket = watched.samples("allocation_seconds_bucket")
-    assert [bucket[bound, GPU] for bound in ("0.0001", "0.00025", "10.0", "+Inf")] == [3, 5, 5, 6]
+    assert [bucket[bound, GPU] for bound in ("2.5e-05", "5e-05", "10.0", "+Inf")] == [3, 5, 5, 6]
 
 
 def test_devices_and_their_holders_are_on_the_page(watched: Watched) -> None:
@@ -245,6 +245,25 @@ def test_uevents_have_bounded_labels(watched: Watched) -> None:
     assert shown["add", "other"] == 5
     assert shown["other", "s0"] == 1
     assert len(shown) == MOST_SUBSYSTEMS + 2
+
+
+def test_a_storm_of_changes_makes_no_series(watched: Watched) -> None:
+    """However often health changes, looks fail and streams are lost: what is counted has labels, and labels are bounded."""
+    watched.tell(events.PluginLoaded("gpu", "gpu-package", "1.0"), events.ResourceOffered("gpu", GPU))
+
+    def storm(first: int) -> int:
+        for number in range(first, first + 1_000):
+            watched.tell(
+                events.DeviceChanged("gpu", GPU, f"g{number}", Health.UNHEALTHY, f"reason {number}"),
+                events.InventoryPublished("gpu", GPU, 1, number),
+                events.LookFinished("gpu", number / 1_000, number),
+                events.LookFailed("gpu", f"reason {number}", 1, 1.0),
+                events.UeventReceived(f"s{number}", f"action {number}"),
+                events.StreamLost(GPU),
+            )
+        return watched.page()[0].count(b"\ndevice_plugin_")
+
+    assert storm(0) == storm(1_000)
 
 
 def test_odd_texts_break_no_page(watched: Watched) -> None:
