@@ -5,6 +5,7 @@ Source: Kubernetes' documentation, "Accessing the Kubernetes API from a Pod".
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from supervisor.cluster.api import ApiUnavailable
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MOST_BYTES = 1 << 20
 """Of one file. A token has about 1 KiB, a bundle of certificates some more."""
+_HOST = re.compile(r"[0-9A-Za-z]([-.0-9A-Za-z]*[0-9A-Za-z])?|[0-9A-Fa-f:.]+")
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 class Access(Struct, frozen=True):
@@ -44,7 +47,7 @@ class Account:
 
     def _url(self) -> str:
         host, port = (self._environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
-        if not host or not port.isascii() or not port.isdigit():
+        if not _HOST.fullmatch(host) or not _PORT.fullmatch(port):
             raise ApiUnavailable("no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not say where it is")
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 

@@ -248,10 +248,12 @@ async def test_a_spoilt_service_account_is_named(
         assert said in await _failure(client)
 
 
-@pytest.mark.parametrize("host", ["", "127.0.0.1"])
-async def test_without_a_cluster_there_is_a_reason(secrets: Path, host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "port"), [("", ""), ("127.0.0.1", ""), ("", "443"), ("a b", "443"), ("[::1]", "443"), ("a/b", "443"), ("a", "4x")]
+)
+async def test_without_a_cluster_there_is_a_reason(secrets: Path, host: str, port: str) -> None:
     """A process that runs outside of a cluster says what is missing."""
-    account = Account(secrets, {"KUBERNETES_SERVICE_HOST": host})
+    account = Account(secrets, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
     async with _client(account) as client:
         assert (await _failure(client)).startswith("no cluster: KUBERNETES_SERVICE_HOST")
 
