@@ -2,7 +2,8 @@
 
 Read it in this order: ``sockets`` (our files in the kubelet's directory), ``wire`` (the thread that owns all of gRPC), ``servicer``
 (one resource's answers), ``levels`` (what the wire thread tells), ``registration`` (the pure state machine), ``registrar`` (the task
-that runs it), ``podresources`` and ``checkpoint`` (who holds which device). ``simulator`` is a kubelet of its own.
+that runs it), ``podresources`` and ``checkpoint`` (who holds which device), ``questions`` (to sockets of others, for ``doctor``). ``simulator`` is a
+kubelet of its own.
 """
 
 import os

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.kubelet.checkpoint import NAME, SIZE_LIMIT, read_checkpoint
+from supervisor.kubelet.checkpoint import NAME, SIZE_LIMIT, read_checkpoint, read_registered
 from supervisor.ledger import Holding
 
 RESOURCE = "example.com/fuse"
@@ -177,3 +177,28 @@ def test_every_held_id_is_read(tmp_path_factory: pytest.TempPathFactory, held: d
     }
     reading = read_checkpoint(directory)
     assert (reading.complete, set(reading.holdings), len(reading.holdings)) == (True, expected, len(expected))
+
+
+def test_registered_resources_are_read(tmp_path: Path) -> None:
+    """With the ids of each that are healthy; pods are of no interest."""
+    write(tmp_path, entry({"0": ["fuse-7"]}))
+    assert read_registered(tmp_path) == {RESOURCE: frozenset({"fuse-0", "fuse-1"})}
+
+
+@pytest.mark.parametrize("devices", [None, {}])
+def test_a_kubelet_without_plugins_has_none_registered(tmp_path: Path, devices: object) -> None:
+    """Go writes an empty map in both ways; a resource without devices is one."""
+    (tmp_path / NAME).write_text(json.dumps({"Data": {"PodDeviceEntries": None, "RegisteredDevices": devices}}))
+    assert read_registered(tmp_path) == {}
+    (tmp_path / NAME).write_text(json.dumps({"Data": {"RegisteredDevices": {RESOURCE: None}}}))
+    assert read_registered(tmp_path) == {RESOURCE: frozenset()}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"Data": {"RegisteredDevices": {"a": 5}}}'])
+def test_what_is_no_checkpoint_raises(tmp_path: Path, text: str) -> None:
+    """So that nobody takes it for a kubelet without plugins."""
+    with pytest.raises(FileNotFoundError):
+        read_registered(tmp_path)
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(ValueError, match=r".+"):
+        read_registered(tmp_path)
