@@ -20,8 +20,6 @@ PATIENCE = 10.0
 MOST_BYTES = 64 << 20
 """5 000 devices take about 1 MiB."""
 
-_LIVE = "is it a supervisor? its /livez says whether it is alive"
-
 
 def ask(door: Door, patience: float = PATIENCE) -> bytes:
     """The document as it comes. Blocks. Raises ``SupervisorError`` when there is none, ``ConfigError`` for a file of ours."""
@@ -32,7 +30,7 @@ def ask(door: Door, patience: float = PATIENCE) -> bytes:
     try:
         answer = answers.get(timeout=patience)
     except queue.Empty:
-        raise _failed(door, f"no whole answer within {patience:g} s", _LIVE) from None
+        raise _late(door, patience) from None
     if isinstance(answer, SupervisorError):
         raise answer
     return answer
@@ -46,18 +44,22 @@ def _answer(door: Door, context: ssl.SSLContext | bool, patience: float) -> byte
             httpx2.Client(verify=context, timeout=patience, trust_env=False) as client,
             client.stream("GET", f"{door.url}/status", headers=headers) as response,
         ):
-            return _refused(door, response) or b"".join(_bounded(door, response, time.monotonic() + patience))
+            return _refused(door, response) or b"".join(_bounded(door, response, patience))
     except SupervisorError as error:
         return error
+    except httpx2.TimeoutException:
+        return _late(door, patience)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         return _unanswered(door, error)
 
 
-def _bounded(door: Door, response: httpx2.Response, deadline: float) -> Iterator[bytes]:
-    size = 0
+def _bounded(door: Door, response: httpx2.Response, patience: float) -> Iterator[bytes]:
+    size, deadline = 0, time.monotonic() + patience
     for chunk in response.iter_bytes():
         size += len(chunk)
-        if size > MOST_BYTES or time.monotonic() > deadline:
+        if time.monotonic() > deadline:
+            raise _late(door, patience)
+        if size > MOST_BYTES:
             raise _failed(door, f"its answer does not end, {size >> 20} MiB so far", "is it a supervisor?")
         yield chunk
 
@@ -81,8 +83,6 @@ def _refused(door: Door, response: httpx2.Response) -> SupervisorError | None:
 
 def _unanswered(door: Door, error: Exception) -> SupervisorError:
     words = (str(error) or type(error).__name__).partition(" (_ssl.c")[0]
-    if isinstance(error, httpx2.TimeoutException):
-        return _failed(door, "no answer in time", _LIVE)
     if "CERTIFICATE_VERIFY_FAILED" in words:
         cure = "--ca FILE names who vouches for it, --address the name in its certificate"
         return _failed(door, words.rpartition("] ")[2], cure)
@@ -95,6 +95,10 @@ def _unanswered(door: Door, error: Exception) -> SupervisorError:
         other = "client certificate (--cert FILE)" if door.secure else "https:// address"
         return _failed(door, f"it does not answer properly: {words}", f"is it a supervisor? does it want a {other}?")
     return _failed(door, words, "is the address right?")
+
+
+def _late(door: Door, patience: float) -> SupervisorError:
+    return _failed(door, f"no whole answer within {patience:g} s", "is it a supervisor? its /livez says whether it is alive")
 
 
 def _failed(door: Door, what: str, cure: str) -> SupervisorError:

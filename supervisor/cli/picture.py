@@ -10,10 +10,10 @@ from itertools import islice
 
 from msgspec import Struct
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.segment import Segment, Segments
 from rich.text import Text
 
+from supervisor.cli.columns import Columns
 from supervisor.model import Health
 from supervisor.report import API_VERSION, DeviceReport, EventReport, HolderReport, PluginReport, Report, ResourceReport
 from supervisor.status import printable
@@ -41,8 +41,6 @@ _STYLES = {
 }
 _NARROWEST = 80
 """Columns that the tables need; a terminal with fewer breaks the lines itself, where a table would leave something out."""
-_LEAST = 8
-"""Columns of a column that gives way."""
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -67,12 +65,17 @@ def console() -> Console:
 def show(screen: Console, parts: Iterable[RenderableType]) -> None:
     """Print the parts with an empty line between two, none of the lines filled up with blanks."""
     for number, part in enumerate(parts):
-        if number:
-            screen.print()
-        for segments in screen.render_lines(part, pad=False):
-            line = Text.assemble(*((each.text, each.style or "") for each in segments))
-            line.rstrip()
-            screen.print(line, soft_wrap=True)
+        lines = screen.render_lines(part, pad=False)
+        plain = (segment for line in lines for segment in (*_without_blanks(line), Segment.line()))
+        screen.print(Segments([Segment.line()] * bool(number) + list(plain)), end="", soft_wrap=True)
+
+
+def _without_blanks(line: Sequence[Segment]) -> list[Segment]:
+    """The line up to its last word."""
+    kept = list(line)
+    while kept and not kept[-1].text.strip():
+        kept.pop()
+    return [*kept[:-1], Segment(kept[-1].text.rstrip(), kept[-1].style)] if kept else []
 
 
 def paint(report: Report, url: str, wanted: Wanted) -> Iterator[RenderableType]:
@@ -120,13 +123,11 @@ def _heading(report: Report, url: str) -> RenderableType:
     good = report.ready and report.live
     style = "bold green" if good else "bold red"
     title = Text.assemble((printable(report.node or url), "bold"), ": ", (f"{state}, {role}", style))
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in _facts(report, url):
-        facts.add_row(Text(name, "dim"), Text(printable(value)))
-    whole = Table.grid()
-    whole.add_row(title)
-    whole.add_row(Padding(facts, (0, 0, 0, 2)))
-    return whole
+    known = list(_facts(report, url))
+    facts = Columns("", "*", indent=2, styles=dict.fromkeys((name for name, _ in known), "dim"))
+    for name, value in known:
+        facts.add(name, value)
+    return Group(title, facts)
 
 
 def _facts(report: Report, url: str) -> Iterator[tuple[str, str]]:
@@ -148,34 +149,34 @@ def _facts(report: Report, url: str) -> Iterator[tuple[str, str]]:
 
 
 def _listed(title: str, sentences: Iterable[str]) -> RenderableType:
-    whole = Table.grid(padding=(0, 1, 0, 0))
+    bullets = Columns("", "*", indent=2, gap=1)
     for sentence in sentences:
-        whole.add_row(Text("  -"), Text(printable(sentence, 4096), overflow="fold"))
-    return _titled(title, whole)
+        bullets.add("-", sentence)
+    return _titled(title, bullets)
 
 
 def _resources(resources: Sequence[ResourceReport], report: Report) -> RenderableType:
-    table = _table("RESOURCE*", "PLUGIN", "HEALTHY", "UNHEALTHY", "GONE", "HELD", "KUBELET", "SINCE")
+    table = Columns("RESOURCE*", "PLUGIN", "HEALTHY", "UNHEALTHY", "GONE", "HELD", "KUBELET", "SINCE", styles=_STYLES)
     for each in resources:
         held = "?" if each.held is None else str(each.held)
         counts = map(str, (each.healthy, each.unhealthy - each.tombstones, each.tombstones))
-        _add(table, each.name, each.plugin, *counts, held, each.phase, age(each.since, report.time))
+        table.add(each.name, each.plugin, *counts, held, each.phase, age(each.since, report.time))
     return table
 
 
 def _devices(resource: ResourceReport, report: Report, *, fold: bool) -> RenderableType:
-    table = _table("DEVICE*", "HEALTH", "SINCE", "NUMA", "HELD BY*", "WHY*")
+    table = Columns("DEVICE*", "HEALTH", "SINCE", "NUMA", "HELD BY*", "WHY*", indent=2, styles=_STYLES)
     ordered = sorted(resource.devices, key=lambda device: device.health == Health.HEALTHY)
     shown = ordered[:MOST_DEVICES] if fold else ordered
     for each in shown:
         numa = ",".join(map(str, each.numa_nodes)) or "-"
-        _add(table, each.id, each.health, age(each.since, report.time), numa, _held_by(each, resource, report), each.reason)
-    remarks = Table.grid()
+        table.add(each.id, each.health, age(each.since, report.time), numa, _held_by(each, resource, report), each.reason)
+    remarks = Columns("*", indent=2)
     for remark in filter(None, (resource.reason, resource.list_problem and f"an older list stays: {resource.list_problem}")):
-        remarks.add_row(Text(printable(remark)))
+        remarks.add(remark)
     title = f"{resource.name}: {resource.healthy} of {len(resource.devices)} healthy"
-    indented = Padding(Group(remarks, table) if resource.devices else remarks, (0, 0, 0, 2))
-    return _titled(title, indented, _hidden(ordered[len(shown) :]))
+    body = Group(remarks, table) if resource.devices else remarks
+    return _titled(title, body, _hidden(ordered[len(shown) :]))
 
 
 def _hidden(devices: Sequence[DeviceReport]) -> str:
@@ -190,48 +191,29 @@ def _held_by(device: DeviceReport, resource: ResourceReport, report: Report) -> 
 
 
 def _plugins(plugins: Sequence[PluginReport], report: Report) -> RenderableType:
-    table = _table("PLUGIN*", "PACKAGE", "STATE", "LAST LOOK", "SAYS*")
+    table = Columns("PLUGIN*", "PACKAGE", "STATE", "LAST LOOK", "SAYS*", styles=_STYLES)
     for each in plugins:
         said = (each.reason, *(f"{notice.about}: {notice.text}" if notice.about else notice.text for notice in each.notices))
         last = f"{age(each.last_look, report.time)} ago" if each.last_look else "-"
-        _add(table, each.name, f"{each.distribution} {each.version}", each.state, last, "\n".join(filter(None, said)))
+        table.add(each.name, f"{each.distribution} {each.version}", each.state, last, "\n".join(filter(None, said)))
     return table
 
 
 def _events(events: Sequence[EventReport], report: Report, *, fold: bool) -> RenderableType:
-    table = _table("AGO", "LEVEL", "WHAT HAPPENED*")
+    table = Columns("AGO", "LEVEL", "WHAT HAPPENED*", styles=_STYLES)
     for each in islice(events, MOST_EVENTS if fold else None):
         times = f" ({each.count} times in {age(each.first, each.last)})" if each.count > 1 else ""
-        _add(table, age(each.last, report.time), each.level, each.text + times)
+        table.add(age(each.last, report.time), each.level, each.text + times)
     more = len(events) - MOST_EVENTS if fold else 0
     return _titled("", table, f"… {more} older: --all shows them" if more > 0 else "")
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _table(*head: str) -> Table:
-    """A star marks the columns that give way where the terminal is narrow."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in head:
-        gives_way = name.endswith("*")
-        table.add_column(name.rstrip("*"), no_wrap=not gives_way, overflow="fold", min_width=_LEAST if gives_way else None)
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    texts = ("\n".join(printable(line) for line in cell.split("\n")) for cell in cells)
-    table.add_row(*(Text(text, _STYLES.get(text, "")) for text in texts))
+# --- pieces -----------------------------------------------------------------------------------------------------------
 
 
 def _titled(title: str, body: RenderableType, end: str = "") -> RenderableType:
-    whole = Table.grid()
-    if title:
-        whole.add_row(Text(printable(title), "bold"))
-    whole.add_row(body)
-    if end:
-        whole.add_row(Text(end, "dim"))
-    return whole
+    heading = [Text(printable(title), "bold")] if title else []
+    return Group(*heading, body, *([Text(end, "dim")] if end else []))
 
 
 def _because(reason: str) -> str:
