@@ -191,6 +191,7 @@ def test_a_search_shows_what_it_found() -> None:
     page = seen(reports.many(), q="JOB-0300 batch")
     assert sorted(rows(page)) == ["lane-03000", "lane-03003", "lane-03006", "lane-03009"]
     assert "open" in page.one("details").attributes
+    assert page.one("summary").text == f"4 of 5\N{NARROW NO-BREAK SPACE}000 devices of {MANY}"
     assert page.one("input").attributes["value"] == "JOB-0300 batch"
     assert page.one("p", id="found").text == "4 of 5\N{NARROW NO-BREAK SPACE}014 devices found"
     assert page.one("h1").text == "worker-eu-7"

@@ -1,5 +1,6 @@
 """What the paths of the page answer: headers, entity tags, and a stylesheet that keeps its contrasts."""
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from supervisor.observe import page
+from supervisor.observe.board import StatusBoard
 from supervisor.observe.exchange import Request
+from supervisor.observe.metrics import Metrics
+from supervisor.observe.pages import pages
+from supervisor.observe.reporting import View
 from supervisor.report import AttributionReport, Heartbeats, Report
+from supervisor.status import Liveness
 from tests.observe import reports
+from tests.observe.markup import parse
 from tests.observe.reports import before
 
 STYLE = (Path(page.__file__).parent / "page.css").read_text()
@@ -137,3 +144,29 @@ def test_every_colour_is_a_token_of_both_schemes() -> None:
     assert not re.search(r"#[0-9a-f]{3,8}\s*[;,) ]|rgba?\(|hsla?\(|url\(|@import", rules)
     assert set(re.findall(r"var\(--([\w-]+)\)", rules)) == set(_tokens("light"))
     assert {name for name, value in _tokens("dark").items() if value == _tokens("light")[name]} == set()
+
+
+# --- at the paths of the server ---------------------------------------------------------------------------------------
+
+
+async def test_the_server_has_the_page_and_what_belongs_to_it() -> None:
+    """The root is the page of the moment, after a look at who holds what; both files lie beside it; all may be compressed."""
+    asked: list[str] = []
+    board = StatusBoard()
+
+    async def look_up() -> None:
+        asked.append("holders")
+
+    def view() -> View:
+        return View(board.current, Liveness(0.1, 0.1), now=50.0, wall=1_800_000_000.0, started=0.0, node="worker-eu-7")
+
+    served = pages(view, look_up, Metrics(lambda: board.current, lambda: ()))
+    answer = await served["/"](Request("/", accepts_gzip=True))
+    assert (answer.status, asked) == (200, ["holders"])
+    assert parse(gzip.decompress(answer.body)).one("h1").text == "worker-eu-7"
+    etag = dict(answer.headers)["ETag"]
+    assert etag.startswith('W/"')
+    assert (await served["/"](Request("/", if_none_match=etag))).status == 304
+    for path, content_type in page.ASSETS.items():
+        asset = await served[path](Request(path))
+        assert (asset.status, asset.content_type) == (200, content_type)

@@ -81,7 +81,8 @@ class Clock:
 
     @staticmethod
     def _mark(at: datetime, words: str) -> str:
-        return f'<time datetime="{_iso(at)}" title="{at:%Y-%m-%d %H:%M:%S} UTC">{words}</time>'
+        iso = _iso(at)
+        return f'<time datetime="{iso}" title="{iso[:10]} {iso[11:19]} UTC">{words}</time>'
 
 
 def _read(moment: str) -> datetime | None:

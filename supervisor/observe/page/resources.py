@@ -88,7 +88,8 @@ def _resource(drawing: Drawing, resource: ResourceReport, devices: Sequence[Devi
     )
     if devices:
         opened = " open" if unfolded or drawing.wanted else ""
-        which = f'{many(len(devices), "device")}<span class="unseen"> of {text(resource.name)}</span>'
+        some = f"{number(len(devices))} of " if len(devices) < len(resource.devices) else ""
+        which = f'{some}{many(len(resource.devices), "device")}<span class="unseen"> of {text(resource.name)}</span>'
         yield f'<tr class="inside"><td colspan="6"><details id="{label}-devices"{opened}><summary>{which}</summary>'
         yield from table(drawing, resource, devices)
         yield "</details></td></tr>"
