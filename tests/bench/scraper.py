@@ -28,14 +28,15 @@ def scrape(connection: http.client.HTTPConnection, accept: str) -> tuple[int, in
 def main(address: str, accept: str) -> None:
     """Take orders until the input ends."""
     orders = open(0, "rb", buffering=0)  # noqa: SIM115  # the process's own input; select must see what is left
-    connection = http.client.HTTPConnection(address, timeout=30)
     while line := orders.readline():
+        connection = http.client.HTTPConnection(address, timeout=30)  # the server ends one that is idle for long
         every, due, taken = float(line), time.monotonic(), []
         while True:
             taken.append(scrape(connection, accept))
             due += every
             if select.select([0], [], [], max(0.0, due - time.monotonic()))[0]:
                 break
+        connection.close()
         orders.readline()
         print(json.dumps(taken), flush=True)
 
