@@ -82,10 +82,10 @@ def how_to_read(drawing: Drawing, devices: Sequence[DeviceReport]) -> str:
     if devices and not attribution.known:
         notes.append(f"Who holds what is not known: {text(attribution.reason)}.")
     if attribution.known and any(not device.holders for device in devices):
-        notes.append("<i>nobody known</i> is no proof that a device is free.")
+        notes.append("<q>nobody known</q> is no proof that a device is free.")
     if any(not holder.certain for device in devices for holder in device.holders):
         notes.append(
-            "<i>perhaps</i>: only the kubelet's checkpoint says so; it is an init container, or belongs to a pod that has ended."
+            "<q>perhaps</q>: only the kubelet's checkpoint says so; it is an init container, or belongs to a pod that has ended."
         )
     return f'<p class="note">{" ".join(notes)}</p>' if notes else ""
 
