@@ -34,6 +34,7 @@ from supervisor.hookspecs import (
     LookAgain,
     Memory,
     MetricsSource,
+    NodeLearner,
     Noticer,
     PreferredAllocator,
     PreStarter,
@@ -43,7 +44,18 @@ from supervisor.hookspecs import (
 )
 from supervisor.host import Host, HostDevice, HostNode, HostView, UsbFacts, glob_pattern, natural_order
 from supervisor.inventory import resource_name_problem
-from supervisor.model import ContainerEdits, Device, DeviceNode, Finding, Health, MetricFamily, Mount, Sample, Topology
+from supervisor.model import (
+    ContainerEdits,
+    Device,
+    DeviceNode,
+    Finding,
+    Health,
+    MetricFamily,
+    Mount,
+    NodeFacts,
+    Sample,
+    Topology,
+)
 
 if TYPE_CHECKING:
     from supervisor.border.border import Border, BorderLimits
@@ -77,6 +89,8 @@ __all__ = [
     "MetricFamily",
     "MetricsSource",
     "Mount",
+    "NodeFacts",
+    "NodeLearner",
     "Noticer",
     "Outlet",
     "PreStarter",

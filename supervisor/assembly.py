@@ -17,7 +17,7 @@ from supervisor.inventory import Look
 from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.memories import Memories
 from supervisor.memory import PackageMemory
-from supervisor.model import MetricFamily
+from supervisor.model import MetricFamily, NodeFacts
 from supervisor.offers import Offers
 from supervisor.plugins import LoadedPackage
 from supervisor.units import PluginUnit
@@ -59,6 +59,7 @@ class Assembly:
         self._loaded: dict[str, LoadedPackage] = {}
         self._generations: dict[str, Generation] = {}
         self._owner = False
+        self._node: NodeFacts | None = None
         self.units: dict[str, PluginUnit] = {}
 
     @property
@@ -83,6 +84,12 @@ class Assembly:
             self._owner = False
             for generation in self._generations.values():
                 generation.disown()
+
+    def learn_node(self, node: NodeFacts) -> None:
+        """What the cluster says of this node now, for the plugins that want to know."""
+        self._node = node
+        for unit in self.units.values():
+            unit.learn_node(node)
 
     def families(self) -> Mapping[str, tuple[MetricFamily, ...]]:
         """What each plugin measured at its newest good look."""
@@ -258,6 +265,8 @@ class Assembly:
                 continue
             self._observe(PluginLoaded(plugin.name, package.distribution, package.version))
             unit = PluginUnit(plugin, name, options, self._observe, self.units.keys, generation.gate.taken_over)
+            if self._node is not None:
+                unit.learn_node(self._node)
             units.append(unit)
         generation.units = units
         self._generations[name] = generation

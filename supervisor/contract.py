@@ -19,6 +19,7 @@ from supervisor.hookspecs import (
     Examiner,
     Explainer,
     MetricsSource,
+    NodeLearner,
     Noticer,
     PreferredAllocator,
     PreStarter,
@@ -62,6 +63,7 @@ CAPABILITIES: Mapping[str, Mapping[str, Method]] = {
     "explain": _methods(Explainer),
     "examine": _methods(Examiner),
     "take_over": _methods(Successor),
+    "learn_node": _methods(NodeLearner),
     "collect_metrics": _methods(MetricsSource),
 }
 """Each optional capability, by name, with the methods that make it up."""

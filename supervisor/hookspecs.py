@@ -11,7 +11,7 @@ import msgspec
 import pluggy
 
 from supervisor.host import Host
-from supervisor.model import ContainerEdits, Device, Finding, MetricFamily
+from supervisor.model import ContainerEdits, Device, Finding, MetricFamily, NodeFacts
 
 PROJECT = "device_plugin_supervisor"
 ENTRY_POINT_GROUP = "device_plugin_supervisor.plugins"
@@ -171,6 +171,19 @@ class Successor(Protocol):
         Before that, and in a process that stands by for the owner, write nothing on the node. Called in the looking thread,
         never during ``discover``, and followed by a look; before the first one where this process owns the node by then. New
         objects for a changed section are called too, and all again should the node's directory be replaced. Raising, or
+        coming back late, counts as a failed look, and the next look begins with another try.
+        """
+
+
+@runtime_checkable
+class NodeLearner(Protocol):
+    """A plugin that does better with what the cluster says of the node."""
+
+    def learn_node(self, node: NodeFacts) -> None:
+        """What is known of this node now; ``discover`` must do without, for most nodes never learn it.
+
+        Called in the looking thread, never during ``discover``, and followed by a look: when it is first known and whenever it
+        changes, and only where ``kubernetes.nodeInfo`` is on. New objects for a changed section are told, too. Raising, or
         coming back late, counts as a failed look, and the next look begins with another try.
         """
 

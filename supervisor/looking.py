@@ -12,9 +12,18 @@ from supervisor.contract import describe
 from supervisor.errors import PluginFailed
 from supervisor.families import check_families
 from supervisor.findings import check_findings
-from supervisor.hookspecs import DevicePlugin, Examiner, Explainer, MetricsSource, Noticer, PreStarter, Successor
+from supervisor.hookspecs import (
+    DevicePlugin,
+    Examiner,
+    Explainer,
+    MetricsSource,
+    NodeLearner,
+    Noticer,
+    PreStarter,
+    Successor,
+)
 from supervisor.inventory import Inventory, Look, check_look
-from supervisor.model import Finding, MetricFamily
+from supervisor.model import Finding, MetricFamily, NodeFacts
 
 T = TypeVar("T")
 
@@ -46,6 +55,10 @@ class Looker:
     async def take_over(self, plugin: Successor) -> None:
         """Tell the plugin that this process owns the node. Raises as ``look`` does."""
         await self._call("take_over()", lambda: take_over_once(plugin))
+
+    async def learn_node(self, plugin: NodeLearner, node: NodeFacts) -> None:
+        """Tell the plugin what is known of the node. Raises as ``look`` does."""
+        await self._call("learn_node()", lambda: learn_once(plugin, node))
 
     async def idle(self) -> None:
         """Wait until nothing of the plugin's runs here, but no longer than for a look."""
@@ -127,6 +140,14 @@ def take_over_once(plugin: Successor) -> None:
         plugin.take_over()
     except BaseException as error:
         raise PluginFailed(f"take_over() failed: {describe(error)}") from error
+
+
+def learn_once(plugin: NodeLearner, node: NodeFacts) -> None:
+    """Tell the plugin what is known of the node. Blocks. Raises ``PluginFailed``."""
+    try:
+        plugin.learn_node(node)
+    except BaseException as error:
+        raise PluginFailed(f"learn_node() failed: {describe(error)}") from error
 
 
 def explain_once(plugin: Explainer, text: str) -> tuple[str, ...]:

@@ -100,6 +100,21 @@ class Device(Struct, frozen=True, gc=False):
         return self.health is Health.HEALTHY
 
 
+class NodeFacts(Struct, frozen=True):
+    """What the cluster says of this node (``v1.Node``): its labels, and the versions in ``status.nodeInfo``."""
+
+    name: str
+    labels: Mapping[str, str] = {}
+    container_runtime_version: str = ""
+    """Like ``containerd://2.1.4``."""
+    kubelet_version: str = ""
+    """Like ``v1.34.1``."""
+    kernel_version: str = ""
+    os_image: str = ""
+    architecture: str = ""
+    """Like ``amd64``."""
+
+
 MetricName = Annotated[
     str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,99}\Z", description="a name of at most 100 of [a-z0-9_] that begins with a letter")
 ]

@@ -7,6 +7,7 @@
         ├── assembly     one unit for each plugin: discovery, its own event source
         ├── udev         one netlink socket for all plugins
         ├── configuration
+        ├── cluster      the Kubernetes API, where that is wanted
         ├── bookkeeping  ledger and tombstones
         ├── memories     what plugins keep over restarts
         └── node         lock, sockets, registrar
@@ -34,7 +35,7 @@ from supervisor.events import ConfigApplied, ConfigRejected, Event, Observer
 from supervisor.heartbeat import PERIOD, Watch
 from supervisor.inventory import Inventory
 from supervisor.kubelet.wire import Wire
-from supervisor.ledger import Ledger
+from supervisor.ledger import Holding, Ledger
 from supervisor.memories import Memories
 from supervisor.model import MetricFamily
 from supervisor.node import Node
@@ -136,6 +137,8 @@ class Supervisor:
             self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
             self.observe(ConfigApplied(self._generation, ()))
             work.start_soon(self._bookkeeper.run, self._node)
+            if self._document.config.kubernetes.wanted:
+                work.start_soon(self._speak_with_cluster, assembly)
             work.start_soon(self._watch_udev, assembly)
             work.start_soon(self._watch_config, assembly)
 
@@ -152,6 +155,23 @@ class Supervisor:
             task_status.started()
             async for _ in signals:
                 scope.cancel()
+
+    async def _speak_with_cluster(self, assembly: Assembly) -> None:
+        async def holders(resource: str, device: str) -> tuple[Holding, ...]:
+            return (await self._bookkeeper.look_up()).holders.get((resource, device), ())
+
+        from supervisor.cluster.connection import Cluster
+
+        cluster = Cluster(
+            self._setup.document.config.kubernetes,
+            status=lambda: self._board.current,
+            holders=holders,
+            owner=lambda: self._board.current.active,
+            observe=self.observe,
+            facts_changed=assembly.learn_node,
+        )
+        self._observers.append(cluster)  # after the board, whose picture it reads
+        await cluster.run()
 
     async def _watch_udev(self, assembly: Assembly) -> None:
         def wake(subsystem: str) -> None:
@@ -211,7 +231,7 @@ class Supervisor:
             now=time.monotonic(),
             wall=time.time(),
             started=self._started,
-            node=os.environ.get("NODE_NAME", ""),
+            node=self._setup.document.config.kubernetes.node_name or os.environ.get("NODE_NAME", ""),
             inventories=tuple(self._inventories()),
             ages=self._offers.ages,
             attribution=self._bookkeeper.attribution,

@@ -15,9 +15,10 @@ from supervisor.discovery import Discovery
 from supervisor.errors import PluginFailed
 from supervisor.events import Observer, WatchFailed
 from supervisor.families import without_others
-from supervisor.hookspecs import DevicePlugin, Successor, Watcher
+from supervisor.hookspecs import DevicePlugin, NodeLearner, Successor, Watcher
 from supervisor.inventory import Inventory, Look
 from supervisor.looking import Looker
+from supervisor.model import NodeFacts
 from supervisor.slots import Slots
 
 WATCH_BACKOFF = (1.0, 60.0)
@@ -64,6 +65,7 @@ class PluginUnit:
         self._taken_over = taken_over
         self._owner = False
         self._is_to_take_over = False
+        self._is_to_learn: NodeFacts | None = None
         self._scope = trio.CancelScope()
         self._attention = trio.CancelScope()
 
@@ -80,6 +82,14 @@ class PluginUnit:
                 raise
             if not self._is_to_take_over:  # the node may have been lost and won meanwhile
                 self._taken_over(self.name)
+        if self._is_to_learn is not None and isinstance(self.plugin, NodeLearner):
+            node, self._is_to_learn = self._is_to_learn, None
+            try:
+                await self._looker.learn_node(self.plugin, node)
+            except PluginFailed:
+                if self._is_to_learn is None:  # else something newer came meanwhile
+                    self._is_to_learn = node
+                raise
         return await self._looker.look(trusted)
 
     def _looked(self, look: Look) -> None:
@@ -120,6 +130,12 @@ class PluginUnit:
     def disown(self) -> None:
         """This process owns the node no longer, or not yet."""
         self._owner = self._is_to_take_over = False
+
+    def learn_node(self, node: NodeFacts) -> None:
+        """This is known of the node now: a plugin that wants to know is told before its next look, which is soon."""
+        if isinstance(self.plugin, NodeLearner):
+            self._is_to_learn = node
+            self.discovery.look_again()
 
     async def rest(self) -> None:
         """Look and watch no more, and wait for a look that is under way. Calls of the kubelet are still answered."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import supervisor
-from supervisor import ContainerEdits, Device, Finding, LookAgain, MetricFamily
+from supervisor import ContainerEdits, Device, Finding, LookAgain, MetricFamily, NodeFacts
 from supervisor.contract import CAPABILITIES, Method, capabilities, describe, problems
 
 
@@ -45,6 +45,8 @@ class Able(Plain):
         yield Finding("ok", "widgets", "They are plugged.")
 
     def take_over(self) -> None: ...
+
+    def learn_node(self, node: NodeFacts) -> None: ...
 
     def collect_metrics(self) -> Iterator[MetricFamily]:
         yield MetricFamily("widgets", "Widgets that were seen.")

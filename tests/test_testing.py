@@ -21,6 +21,7 @@ from supervisor import (
     LookAgain,
     MetricFamily,
     Mount,
+    NodeFacts,
     Sample,
 )
 from supervisor.contract import CAPABILITIES
@@ -61,6 +62,8 @@ class Good:
         return [Finding("warning", "module widget", "It is old.", "Load a newer one.")]
 
     def take_over(self) -> None: ...
+
+    def learn_node(self, node: NodeFacts) -> None: ...
 
     def collect_metrics(self) -> Any:
         return [MetricFamily("widgets", "Widgets that were seen.", samples=(Sample({}, 2),))]
@@ -141,6 +144,7 @@ def _not_for_two_threads() -> Callable[..., ContainerEdits]:
     [
         ({"name": None}, "name must be a string"),
         ({"take_over": fails}, "take_over raised OSError: no such bus"),
+        ({"learn_node": fails}, "learn_node raised OSError: no such bus"),
         ({"collect_metrics": fails}, "collect_metrics raised OSError: no such bus"),
         (
             {"collect_metrics": lambda self: {"widgets": 2}},

@@ -12,7 +12,7 @@ from supervisor.config import PluginOptions
 from supervisor.events import Event, LookFailed, WatchFailed
 from supervisor.hookspecs import LookAgain
 from supervisor.inventory import Look
-from supervisor.model import Device, MetricFamily
+from supervisor.model import Device, MetricFamily, NodeFacts
 from supervisor.slots import Expired, Outcome
 from supervisor.units import WATCH_BACKOFF, PluginUnit
 
@@ -382,6 +382,58 @@ async def test_a_late_answer_stands_for_no_second_taking_over() -> None:
             await life.looks.receive()
             life.unit.retire()
     assert told == [2]
+
+
+class Learner(Plugin):
+    """A plugin that learns about the node; it notes what it is told."""
+
+    def __init__(self, problems: int = 0) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.problems = problems
+
+    def learn_node(self, node: NodeFacts) -> None:
+        self.told.append(node.name)
+        if self.problems:
+            self.problems -= 1
+            raise ValueError("no such zone")
+
+    def discover(self) -> Mapping[str, Sequence[Device]]:
+        self.told.append("discover")
+        return super().discover()
+
+
+async def test_what_is_known_of_the_node_is_told_before_a_look() -> None:
+    """Only the newest, once, and a look follows at once."""
+    plugin = Learner()
+    life = Life(plugin)
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(SOON):
+            nursery.start_soon(life.unit.run)
+            await life.looks.receive()
+            await life.looks.receive()
+            life.unit.learn_node(NodeFacts("old"))
+            life.unit.learn_node(NodeFacts("new"))
+            await life.looks.receive()
+            life.unit.retire()
+    assert plugin.told == ["discover", "discover", "new", "discover"]
+
+
+async def test_learning_that_fails_is_a_failed_look_and_tried_again(mock_clock: trio.testing.MockClock) -> None:
+    """Until it succeeds; something newer takes its place."""
+    plugin = Learner(problems=2)
+    life = Life(plugin)
+    life.unit.learn_node(NodeFacts("node"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.unit.run)
+        for _ in range(2):
+            failure = await life.failed_looks.receive()
+            assert "learn_node() failed: ValueError: no such zone" in failure.reason
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(failure.retry_in + 1)
+        await life.looks.receive()
+        life.unit.retire()
+    assert plugin.told == ["node", "node", "node", "discover"]
 
 
 async def test_resting_waits_for_the_look_and_ends_no_calls() -> None:

@@ -10,10 +10,11 @@ from supervisor.cluster.account import Account
 from supervisor.cluster.api import Troubles
 from supervisor.cluster.client import ApiClient
 from supervisor.cluster.condition import NodeCondition
-from supervisor.cluster.facts import NodeFacts, NodeReader
+from supervisor.cluster.facts import NodeReader
 from supervisor.cluster.reporter import Holders, Reporter
 from supervisor.config import KubernetesConfig
 from supervisor.events import Event, Observer
+from supervisor.model import NodeFacts
 from supervisor.status import Status
 
 ABOUT = "node name"
@@ -23,7 +24,7 @@ class Cluster:
     """Make it inside the trio loop, hand it each event, and run ``run``. What is not switched on does not exist in it.
 
     - ``status``: the picture of now, drawn before this observer is called.
-    - ``holders``: who holds a device. ``owner``: whether this process owns the node; both are asked in the trio loop.
+    - ``holders``: who holds a device. ``owner``: whether this process owns the node; it is asked in the trio loop.
     - ``facts_changed``: called in the trio loop with what is known of the node, when that is first read and when it changes.
     """
 
@@ -53,11 +54,6 @@ class Cluster:
             self._condition = NodeCondition(client, node, config.node_condition, status, owner, troubles, wall)
         if node and config.node_info:
             self._reader = NodeReader(client, node, facts_changed, troubles)
-
-    @property
-    def facts(self) -> NodeFacts | None:
-        """What was last read of the node."""
-        return self._reader.current if self._reader else None
 
     def __call__(self, event: Event) -> None:
         for observer in (self._reporter, self._condition):

@@ -1,44 +1,17 @@
 """What the cluster knows of this node: its labels, and the versions of its kubelet and its container runtime."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import trio
-from msgspec import Struct
 
 from supervisor.cluster.api import Api, ApiRefused, ApiUnavailable, Node, Troubles, path_of
 from supervisor.cluster.reporter import REFUSED_PAUSE
+from supervisor.model import NodeFacts
 
 PERIOD = 600.0
 """Seconds between two readings: a label changes rarely, a version with the node's restart."""
 ABOUT = "node information"
-
-
-class NodeFacts(Struct, frozen=True):
-    """As the API server had it at the last reading."""
-
-    name: str
-    labels: Mapping[str, str]
-    container_runtime_version: str
-    """Like ``containerd://2.1.4``."""
-    kubelet_version: str
-    """Like ``v1.34.1``."""
-    kernel_version: str
-    os_image: str
-    architecture: str
-
-    @classmethod
-    def of(cls, node: Node) -> "NodeFacts":
-        info = node.status.node_info
-        return cls(
-            name=node.metadata.name,
-            labels=dict(node.metadata.labels),
-            container_runtime_version=info.container_runtime_version,
-            kubelet_version=info.kubelet_version,
-            kernel_version=info.kernel_version,
-            os_image=info.os_image,
-            architecture=info.architecture,
-        )
 
 
 class NodeReader:
@@ -55,7 +28,7 @@ class NodeReader:
         """Until cancelled."""
         while True:
             try:
-                found = NodeFacts.of(await self._api.request("GET", path_of("nodes", self._node), Node))
+                found = _facts(await self._api.request("GET", path_of("nodes", self._node), Node))
             except ApiUnavailable:
                 continue  # the client waits before it asks again
             except ApiRefused as error:
@@ -67,3 +40,16 @@ class NodeReader:
                 self.current = found
                 self._changed(found)
             await trio.sleep(PERIOD * random.uniform(0.9, 1.1))  # noqa: S311  # spreads load only
+
+
+def _facts(node: Node) -> NodeFacts:
+    info = node.status.node_info
+    return NodeFacts(
+        name=node.metadata.name,
+        labels=dict(node.metadata.labels),
+        container_runtime_version=info.container_runtime_version,
+        kubelet_version=info.kubelet_version,
+        kernel_version=info.kernel_version,
+        os_image=info.os_image,
+        architecture=info.architecture,
+    )

@@ -5,7 +5,7 @@ storm becomes sums. Only the owner of the node tells anything: a process that st
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import islice
 
 import trio
@@ -27,7 +27,7 @@ MOST_PODS = 8
 ABOUT = "Events"
 ABOUT_PODS = "Events on pods"
 
-Holders = Callable[[str, str], tuple[Holding, ...]]
+Holders = Callable[[str, str], Awaitable[tuple[Holding, ...]]]
 """Who holds this device of this resource, as far as it is known."""
 
 
@@ -99,7 +99,7 @@ class Reporter:
         """Tell the pods, once: what they cannot be told now they are never told; the node has it."""
         if not what.device or self._wall() - what.at > POD_PATIENCE:
             return
-        holdings = self._holders(what.resource, what.device)
+        holdings = await self._holders(what.resource, what.device)
         # The kubelet's checkpoint knows pods by UID alone; without a name none can be looked up.
         pods = dict.fromkeys((holding.namespace, holding.pod) for holding in holdings if holding.namespace)
         for namespace, name in islice(pods, MOST_PODS):

@@ -28,7 +28,7 @@ from supervisor.model import MetricFamily
 from supervisor.plugins import load_objects
 
 METHODS = (
-    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "examine", "take_over", "collect_metrics",
+    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "examine", "take_over", "learn_node", "collect_metrics",
 )  # fmt: skip
 """What a plugin may be able to do, each named as its method."""
 
@@ -128,11 +128,14 @@ def _call(plugin: Any, request: frames.Request) -> object:
         case frames.PreStart():
             return plugin.pre_start(request.resource, request.devices)
         case frames.TakeOver():
-            return plugin.take_over()
+            plugin.take_over()
+        case frames.LearnNode():
+            plugin.learn_node(request.node)
         case frames.CollectMetrics():
             return _measured(plugin)
         case _:
             raise TypeError(f"{type(request).__name__} has no answer")
+    return None
 
 
 def _look(plugin: Any) -> frames.Seen:

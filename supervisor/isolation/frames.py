@@ -9,7 +9,7 @@ import msgspec
 
 from supervisor.host import Host
 from supervisor.memory import EMPTY
-from supervisor.model import ContainerEdits, Device
+from supervisor.model import ContainerEdits, Device, NodeFacts
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -82,6 +82,11 @@ class TakeOver(msgspec.Struct, frozen=True, tag="take_over"):
     plugin: str
 
 
+class LearnNode(msgspec.Struct, frozen=True, tag="learn_node"):
+    plugin: str
+    node: NodeFacts
+
+
 class CollectMetrics(msgspec.Struct, frozen=True, tag="collect_metrics"):
     plugin: str
 
@@ -117,7 +122,9 @@ class Watch(msgspec.Struct, frozen=True, tag="watch"):
 LOOK_AGAIN = b"!"
 ENDED = b"."
 
-Request = Discover | Explain | Examine | Allocate | PreferredAllocation | PreStart | TakeOver | CollectMetrics | Watch
+Request = (
+    Discover | Explain | Examine | Allocate | PreferredAllocation | PreStart | TakeOver | LearnNode | CollectMetrics | Watch
+)
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from supervisor.isolation import answers, frames
 from supervisor.isolation.process import Process
 from supervisor.isolation.remembering import serve
 from supervisor.memory import NOTHING, Gate, Keeper
-from supervisor.model import ContainerEdits, Device, Finding, MetricFamily
+from supervisor.model import ContainerEdits, Device, Finding, MetricFamily, NodeFacts
 from supervisor.plugins import Made, Refusal
 
 PUNCTUAL = 0.95
@@ -254,6 +254,7 @@ class _TakesOver(_Proxy):
         self._take_over_in(self._process_for_look())
 
     def _prepare(self, process: Process) -> None:
+        super()._prepare(process)
         if self._owner is not None and self._owner is not process:
             self._take_over_in(process)
 
@@ -261,6 +262,24 @@ class _TakesOver(_Proxy):
         process.ask(frames.TakeOver(self.name), self._deadline, lane=self.name)
         self._owner = process
         self._package.taken_over(self.name, process)
+
+
+class _Learns(_Proxy):
+    _learned: tuple[Process, NodeFacts] | None = None
+    """What it was told last, and in which life; another one after it is told again."""
+
+    def learn_node(self, node: NodeFacts) -> None:
+        """As the plugin takes it, in its looking thread."""
+        self._tell(self._process_for_look(), node)
+
+    def _prepare(self, process: Process) -> None:
+        super()._prepare(process)
+        if self._learned is not None and self._learned[0] is not process:
+            self._tell(process, self._learned[1])
+
+    def _tell(self, process: Process, node: NodeFacts) -> None:
+        process.ask(frames.LearnNode(self.name, node), self._deadline, lane=self.name)
+        self._learned = (process, node)
 
 
 class _Measures(_Proxy):
@@ -282,6 +301,7 @@ _CAPABILITIES = {
     "explain": _Explains,
     "examine": _Examines,
     "take_over": _TakesOver,
+    "learn_node": _Learns,
     "collect_metrics": _Measures,
 }
 

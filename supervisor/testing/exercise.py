@@ -8,7 +8,7 @@ from supervisor.errors import EditConflict
 from supervisor.families import check_families
 from supervisor.findings import check_findings
 from supervisor.inventory import edits_problem
-from supervisor.model import ContainerEdits, Device
+from supervisor.model import ContainerEdits, Device, NodeFacts
 from supervisor.testing.trial import Trial
 
 WATCH_SECONDS = 0.2
@@ -16,6 +16,7 @@ WATCH_SECONDS = 0.2
 THREADS = 4
 """Containers that are allocated to at the same time."""
 _NO_SUCH_DEVICE = "no-such-device"
+_NODE = NodeFacts("node", {"example.com/zone": "a"}, "containerd://2.1.4", "v1.34.1", "6.12.0", "Debian GNU/Linux 12", "amd64")
 
 
 def _watch(trial: Trial) -> None:
@@ -129,6 +130,12 @@ def _take_over(trial: Trial) -> None:
         trial.call("take_over", trial.plugin.take_over)
 
 
+def _learn_node(trial: Trial) -> None:
+    """Of a node with everything, and of one of which only the name is known."""
+    trial.call("learn_node", trial.plugin.learn_node, _NODE)
+    trial.call("learn_node", trial.plugin.learn_node, NodeFacts("node"))
+
+
 def _collect_metrics(trial: Trial) -> None:
     """Metrics that all can be exposed, and the same ones each time."""
     answers = [
@@ -154,6 +161,7 @@ EXERCISES: Mapping[str, Callable[[Trial], None]] = {
     "explain": _explain,
     "examine": _examine,
     "take_over": _take_over,
+    "learn_node": _learn_node,
     "collect_metrics": _collect_metrics,
 }
 """For each capability what is tried with it."""

@@ -1,11 +1,11 @@
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor.cluster.account import Account
-from tests.cluster.apiserver import TLS, TOKEN, ApiServer, MemoryApi, StoredCluster, serving
+from tests.cluster.apiserver import ApiServer, MemoryApi, StoredCluster, serving
+from tests.cluster.pod import service_account
 
 
 @pytest.fixture
@@ -22,9 +22,7 @@ def server(cluster: StoredCluster) -> Iterator[ApiServer]:
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     """The directory that the kubelet mounts into each pod."""
-    shutil.copy(TLS / "ca.crt", tmp_path / "ca.crt")
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    return tmp_path
+    return service_account(tmp_path)
 
 
 @pytest.fixture

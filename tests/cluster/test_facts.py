@@ -7,9 +7,10 @@ import trio
 from trio.testing import MockClock
 
 from supervisor.cluster.api import Troubles
-from supervisor.cluster.facts import ABOUT, PERIOD, NodeFacts, NodeReader
+from supervisor.cluster.facts import ABOUT, PERIOD, NodeReader
 from supervisor.cluster.reporter import REFUSED_PAUSE
 from supervisor.events import ClusterReachable, ClusterUnavailable, Event
+from supervisor.model import NodeFacts
 from tests.cluster.apiserver import NEEDED, NODE, PAUSE, MemoryApi, StoredCluster
 
 

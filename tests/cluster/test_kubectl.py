@@ -80,6 +80,10 @@ def cluster() -> StoredCluster:
     return made
 
 
+async def _held(resource: str, device: str) -> tuple[Holding, ...]:
+    return (Holding(resource, device, "team", "one", "main"),)
+
+
 async def _told(account: Account, cluster: StoredCluster) -> None:
     """Run until the node and the pod have been told of a broken device, and the condition is written."""
     config = KubernetesConfig(events=True, node_condition="example.com/DevicesHealthy")
@@ -87,7 +91,7 @@ async def _told(account: Account, cluster: StoredCluster) -> None:
         connection = Cluster(
             config,
             status=lambda: Status(started=True),
-            holders=lambda resource, device: (Holding(resource, device, "team", "one", "main"),),
+            holders=_held,
             owner=lambda: True,
             observe=lambda event: None,
             facts_changed=lambda facts: None,

@@ -55,16 +55,20 @@ class Rig:
 
     def __init__(self, api: MemoryApi, held: Held) -> None:
         self.owner = True
+        self.held = held
         self.told: list[Event] = []
         self.reporter = Reporter(
             api,
             NODE,
             "pod-1",
-            lambda resource, device: held.get(device, ()),
+            self._held,
             lambda: self.owner,
             Troubles(self.told.append),
             _wall,
         )
+
+    async def _held(self, resource: str, device: str) -> tuple[Holding, ...]:
+        return self.held.get(device, ())
 
     async def happens(self, *events: Event) -> None:
         """These, one after the other, and then all that follows from them at once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor import Device, Host, Memory, MetricFamily, Sample, hookimpl
+from supervisor import Device, Host, Memory, MetricFamily, NodeFacts, Sample, hookimpl
 
 RESOURCE = "example.com/heir"
 
@@ -28,6 +28,7 @@ class Heir:
         self.memory = memory
         self.at_start = memory.recall()
         self.taken_over: list[Mapping[str, Any]] = []
+        self.nodes: list[str] = []
         if self.does == "eager":
             memory.keep({"eager": os.getpid()})
 
@@ -38,11 +39,17 @@ class Heir:
         self.taken_over.append(self.memory.recall())
         self.memory.keep({"lives": self.taken_over[-1].get("lives", 0) + 1, "pid": os.getpid()})
 
+    def learn_node(self, node: NodeFacts) -> None:
+        """Note which node this is."""
+        self.nodes.append(node.name)
+
     def discover(self) -> Mapping[str, Iterable[Device]]:
         """One device that tells what is remembered."""
         if self.does == "nonsense":
             self.memory.keep(5)  # type: ignore[arg-type]  # that is the point
         told = {"start": self.at_start, "taken over": self.taken_over, "now": self.memory.recall()}
+        if self.nodes:
+            told["nodes"] = self.nodes
         return {RESOURCE: [Device("one", reason=json.dumps(told))]}
 
     def collect_metrics(self) -> Iterator[MetricFamily]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from supervisor import Host, MetricFamily, MetricsSource, Sample, Successor
+from supervisor import Host, MetricFamily, MetricsSource, NodeFacts, NodeLearner, Sample, Successor
 from supervisor.errors import PluginFailed
 from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.looking import look_once
@@ -127,6 +127,18 @@ def test_the_next_life_takes_over_by_itself(isolate: Callable[..., Heir], shelf:
     until(lambda: len(shelf.kept) == 2)
     assert shelf.kept[-1] == {"lives": 2, "pid": heir.package.pid}
     assert len(heir.told()["taken over"]) == 1
+
+
+def test_the_next_life_learns_of_the_node_by_itself(isolate: Callable[..., Heir]) -> None:
+    """What was told last is told again to a process that was replaced, before its first look, and once."""
+    heir = isolate()
+    assert isinstance(heir.plugin, NodeLearner)
+    for name in ("old", "new"):
+        heir.plugin.learn_node(NodeFacts(name, {"zone": "a"}))
+    assert heir.told()["nodes"] == ["old", "new"]
+    heir.kill()
+    assert heir.told()["nodes"] == ["new"]
+    assert heir.told()["nodes"] == ["new"]
 
 
 def test_the_next_life_of_a_standby_stays_one(isolate: Callable[..., Heir], shelf: Shelf) -> None:

@@ -52,8 +52,8 @@ class Authority:
         made = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         wanted = [word for extension in extensions for word in ("-addext", extension)]
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        files = ["-config", self._config, "-out", made.certificate, "-keyout", made.key]
-        command = ["openssl", "req", "-x509", *curve, "-days", "2", "-subj", f"/CN={name}", *files, *wanted, *options]
+        files: list[str | Path] = ["-config", self._config, "-out", made.certificate, "-keyout", made.key]
+        command: list[str | Path] = ["openssl", "req", "-x509", *curve, "-days", "2", "-subj", f"/CN={name}", *files, *wanted, *options]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
         return made
 

@@ -37,8 +37,8 @@ class GpuNode:
         self.nvml.show(layout)
         self.host.show(layout)
 
-    def start(self, **section: Any) -> Process:
-        """A supervisor; ``section`` is the plugin's, without what only tells where this node is."""
+    def start(self, options: Mapping[str, Any] | None = None, **section: Any) -> Process:
+        """A supervisor; ``section`` is the plugin's, without what only tells where this node is, ``options`` the process's."""
         health = {"quiet": 0, "probation": 0.2, "monitorGrace": 30, **section.pop("health", {})}
         whole = {
             "driverRootMount": str(self.nvml.root),
@@ -50,7 +50,9 @@ class GpuNode:
         }
         roots = self.host.roots
         host = Host(roots.sysfs, roots.dev, roots.proc, roots.run_udev, str(self.folder / "no-helper"))
-        return self._running.enter_context(Process(self.kubelet.paths, self.folder, {"nvidia-gpu": whole}, host))
+        return self._running.enter_context(
+            Process(self.kubelet.paths, self.folder, {"nvidia-gpu": whole}, host, **(options or {}))
+        )
 
     # --- what the kubelet has -----------------------------------------------------------------------------------------
 

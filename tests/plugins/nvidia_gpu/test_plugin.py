@@ -10,7 +10,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from supervisor import AllocationRefused, Device, Health
+from supervisor import AllocationRefused, Device, Health, NodeFacts
 from supervisor.testing import FakeHost
 from supervisor_nvidia_gpu.assembly import plugin
 from supervisor_nvidia_gpu.cdi.files import PREFIX
@@ -84,6 +84,21 @@ class Rig:
         """An XID arrives."""
         now = self.clock()
         self.plugin._monitor.events((GpuEvent("xid", self.source.report.gpus[number].uuid, now, xid),), now)
+
+
+def test_the_node_says_that_cdi_works(tmp_path: Path) -> None:
+    """What is chosen by default follows what is known of the node, from one look to the next."""
+    directory = tmp_path / "cdi"
+    rig = Rig(tmp_path / "host", gpu(0), text=f"cdi: {{directory: {directory}}}")
+    rig.plugin.take_over()
+    rig.look()
+    assert any("nothing says that the container runtime knows CDI" in notice for notice in rig.plugin.notices())
+    rig.plugin.learn_node(NodeFacts("node", {}, "containerd://2.1.4", "v1.34.1"))
+    rig.look()
+    assert any("no cdi-cri, since" in notice for notice in rig.plugin.notices()), "no driver is installed here"
+    rig.plugin.learn_node(NodeFacts("node", {}, "containerd://1.7.2", "v1.34.1"))
+    rig.look()
+    assert any("nothing says that the container runtime knows CDI" in notice for notice in rig.plugin.notices())
 
 
 def test_time_slices_share_the_fate_of_their_gpu(tmp_path: Path) -> None:

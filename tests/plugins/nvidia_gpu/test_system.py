@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
+from tests.cluster.apiserver import NODE, StoredCluster, serving
+from tests.cluster.pod import in_pod, service_account
 from tests.plugins.nvidia_gpu.fakenvml import FakeNvml
 from tests.plugins.nvidia_gpu.fakenvml.layouts import (
     Layout,
@@ -240,7 +243,7 @@ def test_cdi_specs_are_the_owners(node: GpuNode, nvml_library: Path) -> None:
     node.show(l40s_pcie())
     _install_driver(node, nvml_library)
     node.cdi.mkdir()
-    settings = {"deviceListStrategy": ["cdi-cri"]}
+    settings: dict[str, Any] = {"deviceListStrategy": ["cdi-cri"]}
     owner = node.start(**settings)
     node.wait()
     wait_for(lambda: len(list(node.cdi.glob("*.json"))) == 1, PATIENCE, "the spec")
@@ -258,6 +261,28 @@ def test_cdi_specs_are_the_owners(node: GpuNode, nvml_library: Path) -> None:
     node.wait()
     spec.unlink()
     wait_for(spec.exists, PATIENCE, "the spec, written by the new owner")
+
+
+@pytest.mark.requires("namespaces")
+def test_the_clusters_word_switches_cdi_on(
+    node: GpuNode, nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``auto`` nothing is risked, until the node says that its runtime and its kubelet know CDI."""
+    node.show(l40s_pcie())
+    _install_driver(node, nvml_library)
+    node.cdi.mkdir()
+    cluster = StoredCluster()
+    information = {"containerRuntimeVersion": "containerd://2.1.4", "kubeletVersion": "v1.34.1"}
+    cluster.nodes[NODE]["status"]["nodeInfo"] = information
+    with serving(cluster) as server:
+        secrets = service_account(tmp_path / "account")
+        process = node.start({"wrap": in_pod(server, secrets, monkeypatch), "kubernetes": {"nodeInfo": True}})
+        node.wait()
+        wait_for(lambda: "the node runs containerd 2.1.4" in node.status(process), PATIENCE, "the evidence")
+        pod = node.kubelet.add_pod("one", {GPU: 1})
+    (uuid,) = pod.containers["main"].devices[GPU]
+    assert pod.containers["main"].options.cdi_devices == (f"k8s.device-plugin-supervisor.io/gpu={uuid}",)
+    assert pod.containers["main"].options.envs["NVIDIA_VISIBLE_DEVICES"] == uuid
 
 
 def _install_driver(node: GpuNode, library: Path) -> None:

@@ -20,6 +20,7 @@ from supervisor import (
     LookAgain,
     Memory,
     MetricFamily,
+    NodeFacts,
     Sample,
     Topology,
     hookimpl,
@@ -56,6 +57,7 @@ class Gadgets:
         self.host = host
         self.memory = memory
         self.directories: dict[str, str] = {}
+        self.site: dict[str, str] = {}
         self.faulty: set[str] = set()
         self.faults: Counter[str] = Counter()
 
@@ -68,7 +70,7 @@ class Gadgets:
 
     def device(self, serial: str, gadget: HostDevice) -> Device:
         state, reason = health(gadget)
-        edits = ContainerEdits(device_nodes=(DeviceNode(f"/dev/{gadget.name}"),), envs={"ACME_GADGETS": serial})
+        edits = ContainerEdits(device_nodes=(DeviceNode(f"/dev/{gadget.name}"),), envs={"ACME_GADGETS": serial} | self.site)
         return Device(serial, state, reason, topology(gadget), edits)
 
     def count(self, faulty: set[str]) -> None:
@@ -79,6 +81,9 @@ class Gadgets:
     def take_over(self) -> None:
         kept = self.memory.recall()
         self.faulty, self.faults = set(kept.get("faulty", ())), Counter(kept.get("faults", {}))
+
+    def learn_node(self, node: NodeFacts) -> None:
+        self.site = {"ACME_SITE": node.labels["acme.example/site"]} if "acme.example/site" in node.labels else {}
 
     async def watch(self, look_again: LookAgain) -> None:
         events = os.open(self.host.local("/dev/acme-events") or "", os.O_RDONLY | os.O_NONBLOCK)

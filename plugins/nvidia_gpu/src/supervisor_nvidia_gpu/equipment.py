@@ -40,11 +40,15 @@ class Equipment:
         self._specs: tuple[Spec, ...] = ()
         self._lacking = ""
         self.owner = False
+        self.evidence = ""
+        """What the node says of itself that lets CDI devices work; empty while that is not known."""
 
     @property
     def wants_cdi(self) -> bool:
         wanted = self._config.device_list_strategy
-        return self._config.runtime_cdi if wanted == "auto" else any(name.startswith("cdi") for name in wanted)
+        if wanted == "auto":
+            return self._config.runtime_cdi or bool(self.evidence)
+        return any(name.startswith("cdi") for name in wanted)
 
     def look(self, report: Report, offer: Offer) -> tuple[Nodes, CdiState]:
         """Look at the nodes, and see that the CDI directory says what it should."""

@@ -7,12 +7,23 @@ from typing import Any, Protocol
 
 import trio
 
-from supervisor import AllocationRefused, ContainerEdits, Device, Finding, Host, HostView, LookAgain, Memory, MetricFamily
+from supervisor import (
+    AllocationRefused,
+    ContainerEdits,
+    Device,
+    Finding,
+    Host,
+    HostView,
+    LookAgain,
+    Memory,
+    MetricFamily,
+    NodeFacts,
+)
 from supervisor_nvidia_gpu import metrics
 from supervisor_nvidia_gpu.bell import Bell
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
-from supervisor_nvidia_gpu.edits import choose, refusal
+from supervisor_nvidia_gpu.edits import choose, node_evidence, refusal
 from supervisor_nvidia_gpu.equipment import Equipment
 from supervisor_nvidia_gpu.examining import examine
 from supervisor_nvidia_gpu.explaining import explain
@@ -84,12 +95,16 @@ class NvidiaGpuPlugin:
         offered = offer(report, self._config)
         found, cdi = self._equipment.look(report, offered)
         nearness = matrix(report, numa_nodes(report, HostView(self._host)))
-        return Picture(report, offered, nearness, found, cdi, choose(self._config, cdi))
+        return Picture(report, offered, nearness, found, cdi, choose(self._config, cdi, self._equipment.evidence))
 
     def take_over(self) -> None:
         """Go on with what the owner before knew of the GPUs' health, and see to the CDI specs from now on."""
         self._equipment.owner = True
         self._equipment.tidy(str(self._recall().get(CDI, "")))
+
+    def learn_node(self, node: NodeFacts) -> None:
+        """Whether its container runtime and kubelet know CDI, which ``auto`` asks."""
+        self._equipment.evidence = node_evidence(node.container_runtime_version, node.kubelet_version)
 
     def _recall(self) -> Mapping[str, Any]:
         recalled = self._memory.recall()
