@@ -158,7 +158,7 @@ def _attribution(taken: Taken) -> Iterator[Family]:
     attribution = taken.attribution
     yield _single("attribution_known", "1 when it is known which containers hold which devices.", attribution.known)
     ages: list[Row] = [] if attribution.read_at is None else [({}, round(max(0.0, taken.now - attribution.read_at), 3))]
-    yield gauge("attribution_age_seconds", "Since the kubelet was last asked who holds which devices.", ages)
+    yield gauge("attribution_age_seconds", "Seconds since the kubelet was last asked who holds which devices.", ages)
 
 
 def _measured(families: Mapping[str, tuple[MetricFamily, ...]]) -> Iterator[Family]:

@@ -6,7 +6,7 @@ the rounds' ratios: other work on the machine disturbs absolute times, and hardl
 rounds, with the least and the greatest. Times are taken on CLOCK_MONOTONIC where things happen, in the sending and in the receiving
 process. The simulated kubelet runs on the same CPUs and its share is part of every time; a real one is faster.
 
-The whole takes a little more than a quarter of an hour; --quick, one round of each, five minutes. Each row is told as soon as it is known.
+The whole takes about twenty minutes; --quick, one round of each, seven. Each row is told as soon as it is known.
 """
 
 from __future__ import annotations
