@@ -6,6 +6,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.stamp
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 LOCKS   := requirements/run.txt requirements/dev.txt requirements/build.txt
+DEPLOY  := requirements/deploy.txt
 PROTOS  := supervisor/kubelet/protos
 
 # Tests run in this many processes, a file's tests all in one of them; they wait more than they work. JOBS=0 runs them in this one.
@@ -52,6 +53,7 @@ test: $(STAMP) ## run all tests but the end-to-end ones; those that want more of
 test-tools: $(STAMP)
 	@packages="$$($(BIN)/python -m tests.machine)"; \
 	if [ -n "$$packages" ]; then apt-get update --quiet && $(APT_INSTALL) $$packages; fi
+	@$(BIN)/$(PIP) install --require-hashes -r $(DEPLOY)
 
 test-full: export NO_SKIPS = 1
 test-full: test-tools ## everything CI asks (Debian, as root): install the tools, then lint, locks, wheels and all tests
@@ -98,12 +100,13 @@ define lock_into
 	$(COMPILE) --output-file $(1)/run.txt pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	$(COMPILE) --output-file $(1)/dev.txt --constraint $(1)/run.txt --group dev
 	$(COMPILE) --output-file $(1)/build.txt --constraint $(1)/dev.txt --group build
+	$(COMPILE) --output-file $(1)/deploy.txt --constraint $(1)/dev.txt --group deploy
 endef
 
 lock: $(STAMP) ## write requirements/*.txt from the pyproject files
 	$(call lock_into,requirements)
 lock-check: $(STAMP) ## fail unless the lock follows from the pyproject files (newer releases do not matter)
-	@rm -rf build/lock && mkdir -p build/lock && cp $(LOCKS) build/lock
+	@rm -rf build/lock && mkdir -p build/lock && cp $(LOCKS) $(DEPLOY) build/lock
 	$(call lock_into,build/lock)
 	@diff -ru requirements build/lock
 	@echo "The lock is up to date."
