@@ -53,7 +53,19 @@ class Authority:
         wanted = [word for extension in extensions for word in ("-addext", extension)]
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         files: list[str | Path] = ["-config", self._config, "-out", made.certificate, "-keyout", made.key]
-        command: list[str | Path] = ["openssl", "req", "-x509", *curve, "-days", "2", "-subj", f"/CN={name}", *files, *wanted, *options]
+        command: list[str | Path] = [
+            "openssl",
+            "req",
+            "-x509",
+            *curve,
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            *files,
+            *wanted,
+            *options,
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
         return made
 
