@@ -12,7 +12,10 @@ The map, in the order in which data flows::
     what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
     the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
     staying registered  kubelet/registration (pure) + registrar   node (one directory)   ownership (one owner)   levels (what the wire tells)
-    what people see     events -> observe/ (log, metrics, board, http)   status (the picture)   bookkeeping (who holds what)
+    what happened       events -> observe/ (board -> status, the picture; history; log; metrics)   ages (since when)
+    who holds what      bookkeeping (reads the ledger)   attribution (what may be said of it)
+    what people see     observe/reporting -> report (the document) -> observe/page, /status, cli/status   observe/http (who may see it)
+    what the cluster sees cluster/ (Events, node condition, node facts; the only one that speaks to the Kubernetes API)
     how it is told      config (values)   config_file, decoding, yamltext (reading)   config_watch   cli/ (one file for each command)
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
     what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)

@@ -13,11 +13,11 @@ from supervisor.model import MetricFamily, Sample
 PREFIX = "device_plugin_"
 
 CORE = frozenset({
-    "active", "allocated", "allocation_seconds", "allocations", "attribution_age_seconds", "attribution_known", "build_info",
-    "config_errors", "config_generation", "connected", "device_health", "devices", "devices_held", "discovery_seconds",
-    "kubelet_connected", "kubelet_restarts", "memory_unwritten", "plugin_info", "plugin_notices", "plugin_restarts",
-    "plugin_state", "plugin_up", "registrations", "replicas_in_use", "resource_phase", "series_left_out", "tombstones",
-    "uevents",
+    "active", "allocated", "allocation_seconds", "allocations", "attribution_age_seconds", "attribution_known",
+    "build_info", "config_errors", "config_generation", "config_problems", "connected", "device_health", "devices",
+    "devices_held", "discovery_seconds", "kubelet_connected", "kubelet_restarts", "memory_unwritten", "plugin_info",
+    "plugin_notices", "plugin_restarts", "plugin_state", "plugin_up", "registrations", "replicas_in_use", "resource_phase",
+    "series_left_out", "tombstones", "uevents",
 })  # fmt: skip
 """The families of the supervisor itself, without the prefix."""
 

@@ -90,6 +90,11 @@ def _process(status: Status) -> Iterator[Family]:
     yield _single("active", "1 when this process registers, 0 when it stands by for another.", status.active)
     yield _single("kubelet_connected", "1 while the kubelet holds a stream of any resource open.", status.kubelet.connected)
     yield _single("config_generation", "Configurations applied since the start.", status.config.generation)
+    yield _single(
+        "config_problems",
+        "Mistakes in the newest configuration; while there are any, the one before it stays in force.",
+        len(status.config.problems),
+    )
     yield _single("memory_unwritten", "Packages whose memory over restarts could not be written at the last try.", unwritten)
 
 
