@@ -89,7 +89,9 @@ def sentence(event: events.Event) -> tuple[Grade, str]:
 def _device(event: events.DeviceChanged, words: str) -> tuple[Grade, str]:
     health = "gone" if event.health is None else event.health.lower()
     text = words.format_map(asdict(event) | {"health": health}) + (f": {event.reason}" if event.reason else "")
-    return Grade.WARNING if event.health is Health.UNHEALTHY else Grade.INFO, text
+    if event.health is Health.UNHEALTHY:
+        return Grade.WARNING, f"{text}; no new pod gets it until it recovers"
+    return Grade.INFO, text
 
 
 def _more(event: events.Event) -> dict[str, str]:

@@ -111,7 +111,10 @@ def test_every_event_has_its_sentence(event: events.Event, reader: Reader) -> No
             events.RegistrationFailed(GPU, "refused", 0.5),
             f"warning {GPU} could not register: refused; retrying in 0.5 s",
         ),
-        (events.DeviceChanged("gpu", GPU, "g0", Health.UNHEALTHY, "XID 79"), f"warning {GPU}: g0 is unhealthy: XID 79"),
+        (
+            events.DeviceChanged("gpu", GPU, "g0", Health.UNHEALTHY, "XID 79"),
+            f"warning {GPU}: g0 is unhealthy: XID 79; no new pod gets it until it recovers",
+        ),
         (events.DeviceChanged("gpu", GPU, "g0", Health.HEALTHY, ""), f"info    {GPU}: g0 is healthy"),
         (events.DeviceChanged("gpu", GPU, "g0", None, ""), f"info    {GPU}: g0 is gone"),
         (events.OwnershipChanged(active=False, reason="pid 7 owns it"), "info    this process stands by: pid 7 owns it"),

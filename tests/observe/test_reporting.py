@@ -78,7 +78,7 @@ def test_events_are_told_in_words() -> None:
         last="1970-01-12T13:46:20.000Z",
         level="warning",
         event="DeviceChanged",
-        text="vendor.example/gpu: a is unhealthy: hot",
+        text="vendor.example/gpu: a is unhealthy: hot; no new pod gets it until it recovers",
         count=3,
         plugin="gpu",
         resource=GPU,
