@@ -19,6 +19,7 @@ The map, in the order in which data flows::
     how it is told      config (values)   config_file, decoding, yamltext (reading)   config_watch   cli/ (one file for each command)
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
     what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)
+    what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
 
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
@@ -31,6 +32,7 @@ from supervisor.errors import AllocationRefused, BorderFailed
 from supervisor.hookspecs import (
     CONTRACT_VERSION,
     Allocator,
+    Cleaner,
     DevicePlugin,
     Examiner,
     Explainer,
@@ -53,6 +55,7 @@ from supervisor.model import (
     DeviceNode,
     Finding,
     Health,
+    Leftover,
     MetricFamily,
     Mount,
     NodeFacts,
@@ -75,6 +78,7 @@ __all__ = [
     "BorderFailed",
     "BorderLimits",
     "BorderStream",
+    "Cleaner",
     "ContainerEdits",
     "Device",
     "DeviceNode",
@@ -87,6 +91,7 @@ __all__ = [
     "HostDevice",
     "HostNode",
     "HostView",
+    "Leftover",
     "LookAgain",
     "Memory",
     "MetricFamily",

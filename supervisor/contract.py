@@ -16,6 +16,7 @@ import msgspec
 
 from supervisor.hookspecs import (
     Allocator,
+    Cleaner,
     Examiner,
     Explainer,
     MetricsSource,
@@ -47,7 +48,7 @@ def _methods(protocol: type) -> Mapping[str, Method]:
         name: Method(
             tuple(inspect.signature(function).parameters)[1:],
             awaited=protocol is Watcher,
-            generated=protocol in {MetricsSource, Examiner},
+            generated=protocol in {MetricsSource, Examiner, Cleaner},
         )
         for name, function in vars(protocol).items()
         if inspect.isfunction(function) and not name.startswith("_")
@@ -63,6 +64,7 @@ CAPABILITIES: Mapping[str, Mapping[str, Method]] = {
     "explain": _methods(Explainer),
     "examine": _methods(Examiner),
     "take_over": _methods(Successor),
+    "leftovers": _methods(Cleaner),
     "learn_node": _methods(NodeLearner),
     "collect_metrics": _methods(MetricsSource),
 }

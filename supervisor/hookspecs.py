@@ -11,7 +11,7 @@ import msgspec
 import pluggy
 
 from supervisor.host import Host
-from supervisor.model import ContainerEdits, Device, Finding, MetricFamily, NodeFacts
+from supervisor.model import ContainerEdits, Device, Finding, Leftover, MetricFamily, NodeFacts
 
 PROJECT = "device_plugin_supervisor"
 ENTRY_POINT_GROUP = "device_plugin_supervisor.plugins"
@@ -172,6 +172,20 @@ class Successor(Protocol):
         never during ``discover``, and followed by a look; before the first one where this process owns the node by then. New
         objects for a changed section are called too, and all again should the node's directory be replaced. Raising, or
         coming back late, counts as a failed look, and the next look begins with another try.
+        """
+
+
+@runtime_checkable
+class Cleaner(Protocol):
+    """A plugin that leaves files on the node when it ends, because containers may need them when they start again."""
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
+        """The files that are this package's by proof, each with those of the ``held`` devices whose containers need it.
+
+        ``held``: for each resource the ids that containers have, whoever gave them. What no container needs is removed by who
+        asks; this changes nothing. Called by the command ``cleanup`` alone, several times, in the looking thread, without a look:
+        the hardware may be gone. Only asked of a package that has kept something in its memory; there, and not in the
+        configuration, must stand where the files are, and ``recall`` gives it here also when the node has booted since.
         """
 
 

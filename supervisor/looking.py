@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from supervisor.errors import PluginFailed
 from supervisor.families import check_families
 from supervisor.findings import check_findings
 from supervisor.hookspecs import (
+    Cleaner,
     DevicePlugin,
     Examiner,
     Explainer,
@@ -23,7 +24,8 @@ from supervisor.hookspecs import (
     Successor,
 )
 from supervisor.inventory import Inventory, Look, check_look
-from supervisor.model import Finding, MetricFamily, NodeFacts
+from supervisor.leftovers import check_leftovers
+from supervisor.model import Finding, Leftover, MetricFamily, NodeFacts
 
 T = TypeVar("T")
 
@@ -164,3 +166,14 @@ def examine_once(plugin: Examiner) -> tuple[tuple[Finding, ...], tuple[str, ...]
         return check_findings(plugin.examine())
     except BaseException as error:
         raise PluginFailed(f"examine() failed: {describe(error)}") from error
+
+
+def leftovers_once(plugin: Cleaner, held: Mapping[str, Collection[str]]) -> tuple[Leftover, ...]:
+    """The files that the plugin has left on this node. Blocks. Raises ``PluginFailed``, also where any of them is nonsense."""
+    try:
+        found, problems = check_leftovers(plugin.leftovers(held), held)
+    except BaseException as error:
+        raise PluginFailed(f"leftovers() failed: {describe(error)}") from error
+    if problems:
+        raise PluginFailed(problems[0])
+    return found

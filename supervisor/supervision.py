@@ -19,7 +19,6 @@ metrics and servicers, and local variables of tasks.
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import trio
@@ -37,15 +36,15 @@ from supervisor.inventory import Inventory
 from supervisor.kubelet.wire import Wire
 from supervisor.ledger import Holding, Ledger
 from supervisor.memories import Memories
-from supervisor.model import MetricFamily
 from supervisor.node import Node
 from supervisor.observe import http
 from supervisor.observe.board import StatusBoard
 from supervisor.observe.history import History
 from supervisor.observe.log import Log, keep_flushing
-from supervisor.observe.metrics import Metrics, RpcCounts
+from supervisor.observe.metrics import Metrics
 from supervisor.observe.pages import pages
 from supervisor.observe.reporting import View
+from supervisor.observe.series import RpcCounts, Taken
 from supervisor.offers import Offers
 from supervisor.ownership import Ownership
 from supervisor.status import Liveness
@@ -85,14 +84,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._board = StatusBoard()
         self._history = History()
-        self._metrics = Metrics(
-            lambda: self._board.current,
-            self._rpc_counts,
-            self._inventories,
-            self._families,
-            lambda: self._bookkeeper.attribution,
-            lambda: self._document.config.metrics,
-        )
+        self._metrics = Metrics()
         self._wake = WakeUp()
         self._wire = Wire(self._wake.set_from_thread)
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
@@ -221,7 +213,7 @@ class Supervisor:
         return Liveness(supervising=now - self._beat, wire=now - self._wire.beat)
 
     async def _serve_http(self, *, task_status: trio.TaskStatus[int | None]) -> None:
-        shown = pages(self._view, self._bookkeeper.look_up, self._metrics)
+        shown = pages(self._view, self._taken, self._bookkeeper.look_up, self._metrics)
         await http.serve(self._setup.http, shown, self.observe, task_status=task_status)
 
     def _view(self) -> View:
@@ -232,19 +224,24 @@ class Supervisor:
             wall=time.time(),
             started=self._started,
             node=self._setup.document.config.kubernetes.node_name or os.environ.get("NODE_NAME", ""),
-            inventories=tuple(self._inventories()),
+            inventories=self._inventories(),
             ages=self._offers.ages,
             attribution=self._bookkeeper.attribution,
             history=self._history.newest_first(),
         )
 
-    def _inventories(self) -> Iterable[Inventory]:
-        return [inventory for inventory in self._offers.resources.values() if inventory is not None]
+    def _taken(self) -> Taken:
+        levels, counts = self._wire.levels(), self._wire.counts()
+        rpcs = (RpcCounts(resource, levels[resource].streams, counts[resource]) for resource in levels.keys() & counts.keys())
+        return Taken(
+            status=self._board.current,
+            rpcs=tuple(rpcs),
+            inventories=self._inventories(),
+            families={} if self._assembly is None else self._assembly.families(),
+            attribution=self._bookkeeper.attribution,
+            wanted=self._document.config.metrics,
+            now=time.monotonic(),
+        )
 
-    def _families(self) -> Mapping[str, tuple[MetricFamily, ...]]:
-        return {} if self._assembly is None else self._assembly.families()
-
-    def _rpc_counts(self) -> Iterable[RpcCounts]:
-        levels = self._wire.levels()
-        counts = self._wire.counts()
-        return [RpcCounts(resource, levels[resource].streams, counts[resource]) for resource in levels.keys() & counts.keys()]
+    def _inventories(self) -> tuple[Inventory, ...]:
+        return tuple(inventory for inventory in self._offers.resources.values() if inventory is not None)

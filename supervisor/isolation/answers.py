@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from supervisor.isolation import frames
-from supervisor.model import Device, Finding, MetricFamily, Sample
+from supervisor.model import Device, MetricFamily, Sample
 
 _DEVICE = msgspec.msgpack.Decoder(Device)
 
@@ -62,13 +62,13 @@ def _family(raw: msgspec.Raw) -> Any:
     return family
 
 
-def findings(raw: msgspec.Raw) -> Any:
-    """What a plugin found on the node."""
+def structs(raw: msgspec.Raw, kind: type[msgspec.Struct]) -> Any:
+    """A list of values of ``kind``, each by itself valid or not."""
     try:
         listed = msgspec.msgpack.decode(raw, type=list[msgspec.Raw])
     except msgspec.ValidationError:
         return msgspec.msgpack.decode(raw)
-    return [struct(each, Finding) for each in listed]
+    return [struct(each, kind) for each in listed]
 
 
 def struct(raw: msgspec.Raw, kind: type[msgspec.Struct]) -> Any:

@@ -23,12 +23,14 @@ from supervisor.findings import MOST_FINDINGS
 from supervisor.inventory import MAX_DEVICES
 from supervisor.isolation import frames
 from supervisor.isolation.remembering import Remote
+from supervisor.leftovers import MOST_LEFTOVERS
 from supervisor.memory import PackageMemory
 from supervisor.model import MetricFamily
 from supervisor.plugins import load_objects
 
 METHODS = (
-    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "examine", "take_over", "learn_node", "collect_metrics",
+    "watch", "allocate", "preferred_allocation", "pre_start", "notices", "explain", "examine",
+    "leftovers", "take_over", "learn_node", "collect_metrics",
 )  # fmt: skip
 """What a plugin may be able to do, each named as its method."""
 
@@ -120,7 +122,9 @@ def _call(plugin: Any, request: frames.Request) -> object:
         case frames.Explain():
             return tuple(plugin.explain(request.text))
         case frames.Examine():
-            return _examined(plugin)
+            return _sendable_first(plugin.examine(), MOST_FINDINGS)
+        case frames.Leftovers():
+            return _sendable_first(plugin.leftovers(request.held), MOST_LEFTOVERS)
         case frames.Allocate():
             return plugin.allocate(request.resource, request.devices, request.edits)
         case frames.PreferredAllocation():
@@ -149,11 +153,11 @@ def _look(plugin: Any) -> frames.Seen:
     return frames.Seen(resources, _subsystems(plugin), required, notices)
 
 
-def _examined(plugin: Any) -> object:
-    found = plugin.examine()
+def _sendable_first(found: object, most: int) -> object:
+    """A list, one longer than allowed at most, of what a message can hold."""
     if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         return found
-    return [_sendable(each) for each in islice(found, MOST_FINDINGS + 1)]
+    return [_sendable(each) for each in islice(found, most + 1)]
 
 
 def _measured(plugin: Any) -> object:

@@ -57,6 +57,11 @@ class Examine(msgspec.Struct, frozen=True, tag="examine"):
     plugin: str
 
 
+class Leftovers(msgspec.Struct, frozen=True, tag="leftovers"):
+    plugin: str
+    held: dict[str, tuple[str, ...]]
+
+
 class Allocate(msgspec.Struct, frozen=True, tag="allocate"):
     plugin: str
     resource: str
@@ -123,7 +128,17 @@ LOOK_AGAIN = b"!"
 ENDED = b"."
 
 Request = (
-    Discover | Explain | Examine | Allocate | PreferredAllocation | PreStart | TakeOver | LearnNode | CollectMetrics | Watch
+    Discover
+    | Explain
+    | Examine
+    | Leftovers
+    | Allocate
+    | PreferredAllocation
+    | PreStart
+    | TakeOver
+    | LearnNode
+    | CollectMetrics
+    | Watch
 )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from supervisor.isolation import answers, frames
 from supervisor.isolation.process import Process
 from supervisor.isolation.remembering import serve
 from supervisor.memory import NOTHING, Gate, Keeper
-from supervisor.model import ContainerEdits, Device, Finding, MetricFamily, NodeFacts
+from supervisor.model import ContainerEdits, Device, Finding, Leftover, MetricFamily, NodeFacts
 from supervisor.plugins import Made, Refusal
 
 PUNCTUAL = 0.95
@@ -241,7 +241,19 @@ class _Examines(_Proxy):
     def examine(self) -> Iterable[Finding]:
         """As the plugin finds it, in its looking thread."""
         request = frames.Examine(self.name)
-        found: Iterable[Finding] = self._ask(request, self._package.limits.look, answers.findings, lane=self.name)
+        found: Iterable[Finding] = self._ask(
+            request, self._package.limits.look, lambda raw: answers.structs(raw, Finding), lane=self.name
+        )
+        return found
+
+
+class _Cleans(_Proxy):
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
+        """As the plugin finds them, in its looking thread."""
+        request = frames.Leftovers(self.name, {resource: tuple(ids) for resource, ids in held.items()})
+        found: Iterable[Leftover] = self._ask(
+            request, self._package.limits.look, lambda raw: answers.structs(raw, Leftover), lane=self.name
+        )
         return found
 
 
@@ -300,6 +312,7 @@ _CAPABILITIES = {
     "notices": _Notices,
     "explain": _Explains,
     "examine": _Examines,
+    "leftovers": _Cleans,
     "take_over": _TakesOver,
     "learn_node": _Learns,
     "collect_metrics": _Measures,

@@ -4,25 +4,17 @@ The only importer of prometheus_client. A scrape takes its values in the supervi
 the page from them in any other (``render``). Labels have bounded sets of values; a known one is at zero before its first event.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 from supervisor import events
-from supervisor.attribution import Attribution
-from supervisor.config import MetricsConfig
-from supervisor.inventory import Inventory
-from supervisor.model import MetricFamily
 from supervisor.observe.accept import wants_openmetrics
 from supervisor.observe.device_lines import DeviceLines
 from supervisor.observe.lines import OPENMETRICS_TYPE, TEXT_TYPE, Family, write
-from supervisor.observe.series import RpcCounts, Taken, drawn, label
-from supervisor.status import Status
-
-__all__ = ["Metrics", "RpcCounts", "Taken"]
+from supervisor.observe.series import Taken, drawn, label
 
 LOOK_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds; from a handful of sysfs reads (1 ms) to a driver that is about to run into its deadline."""
@@ -35,25 +27,9 @@ MOST_SUBSYSTEMS = 32
 
 
 class Metrics:
-    """Called with each event. The callables given are called in the supervising thread."""
+    """Called with each event, in the supervising thread. What others keep it is handed with each scrape."""
 
-    def __init__(
-        self,
-        status: Callable[[], Status],
-        rpcs: Callable[[], Iterable[RpcCounts]] = tuple,
-        inventories: Callable[[], Iterable[Inventory]] = tuple,
-        families: Callable[[], Mapping[str, tuple[MetricFamily, ...]]] = dict,
-        attribution: Callable[[], Attribution] = Attribution,
-        wanted: Callable[[], MetricsConfig] = MetricsConfig,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._status = status
-        self._rpcs = rpcs
-        self._inventories = inventories
-        self._families = families
-        self._attribution = attribution
-        self._wanted = wanted
-        self._clock = clock
+    def __init__(self) -> None:
         self._devices = DeviceLines()
         # Each counter and histogram would bring a second series with the time of its birth, which nobody asks for.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it without types
@@ -96,18 +72,6 @@ class Metrics:
                 self._looks.remove(label(plugin))
             case _:
                 pass  # everything else is read from the status when it is asked for
-
-    def take(self) -> Taken:
-        """The values of this moment. For the supervising thread."""
-        return Taken(
-            self._status(),
-            tuple(self._rpcs()),
-            tuple(self._inventories()),
-            dict(self._families()),
-            self._attribution(),
-            self._wanted(),
-            self._clock(),
-        )
 
     def render(self, taken: Taken, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, as OpenMetrics where the ``Accept`` header prefers it. For any thread."""

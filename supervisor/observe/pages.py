@@ -9,11 +9,14 @@ from supervisor.observe import page
 from supervisor.observe.exchange import Page, Request, Response, compressed
 from supervisor.observe.metrics import Metrics
 from supervisor.observe.reporting import View, report
+from supervisor.observe.series import Taken
 from supervisor.status import live, ready
 
 
-def pages(view: Callable[[], View], look_up: Callable[[], Awaitable[object]], metrics: Metrics) -> Mapping[str, Page]:
-    """The paths of the HTTP server. ``view`` is called in the supervising thread.
+def pages(
+    view: Callable[[], View], taken: Callable[[], Taken], look_up: Callable[[], Awaitable[object]], metrics: Metrics
+) -> Mapping[str, Page]:
+    """The paths of the HTTP server. ``view`` and ``taken`` are called in the supervising thread: what is shown, and measured.
 
     ``look_up`` is awaited before anything is shown that tells who holds what.
     """
@@ -33,8 +36,8 @@ def pages(view: Callable[[], View], look_up: Callable[[], Awaitable[object]], me
 
     async def scraped(request: Request) -> Response:
         await look_up()
-        taken = metrics.take()
-        return await drawn(request, lambda: Response(200, *metrics.render(taken, request.accept)))
+        measured = taken()
+        return await drawn(request, lambda: Response(200, *metrics.render(measured, request.accept)))
 
     async def shown(request: Request) -> Response:
         await look_up()

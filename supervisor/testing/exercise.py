@@ -1,5 +1,6 @@
 """Each optional capability of a plugin, used as the supervisor uses it."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from supervisor.errors import EditConflict
 from supervisor.families import check_families
 from supervisor.findings import check_findings
 from supervisor.inventory import edits_problem
+from supervisor.leftovers import check_leftovers
 from supervisor.model import ContainerEdits, Device, NodeFacts
 from supervisor.testing.trial import Trial
 
@@ -124,6 +126,16 @@ def _examine(trial: Trial) -> None:
     trial.problems.extend(f"examine: {problem}" for problem in problems)
 
 
+def _leftovers(trial: Trial) -> None:
+    """Files, while nothing is held and while its devices are; the same each time, for asking changes nothing."""
+    held = {resource: tuple(device.id for device in devices) for resource, devices in trial.devices().items()}
+    for question in ({}, held, held):
+        found, problems = trial.call("leftovers", lambda held=question: check_leftovers(trial.plugin.leftovers(held), held))  # type: ignore[misc]  # a default binds the loop's
+        trial.problems.extend(f"leftovers: {problem}" for problem in problems)
+        if gone := [each.path for each in found if not os.path.lexists(each.path)]:
+            trial.problems.append(f"leftovers names {gone[0]}, which is not there")
+
+
 def _take_over(trial: Trial) -> None:
     """Twice, for it may be asked again."""
     for _ in range(2):
@@ -160,6 +172,7 @@ EXERCISES: Mapping[str, Callable[[Trial], None]] = {
     "notices": _notices,
     "explain": _explain,
     "examine": _examine,
+    "leftovers": _leftovers,
     "take_over": _take_over,
     "learn_node": _learn_node,
     "collect_metrics": _collect_metrics,

@@ -14,6 +14,7 @@ from supervisor.observe.exchange import Request
 from supervisor.observe.metrics import Metrics
 from supervisor.observe.pages import pages
 from supervisor.observe.reporting import View
+from supervisor.observe.series import Taken
 from supervisor.report import AttributionReport, Heartbeats, Report
 from supervisor.status import Liveness
 from tests.observe import reports
@@ -160,7 +161,7 @@ async def test_the_server_has_the_page_and_what_belongs_to_it() -> None:
     def view() -> View:
         return View(board.current, Liveness(0.1, 0.1), now=50.0, wall=1_800_000_000.0, started=0.0, node="worker-eu-7")
 
-    served = pages(view, look_up, Metrics(lambda: board.current, lambda: ()))
+    served = pages(view, lambda: Taken(board.current), look_up, Metrics())
     answer = await served["/"](Request("/", accepts_gzip=True))
     assert (answer.status, asked) == (200, ["holders"])
     assert parse(gzip.decompress(answer.body)).one("h1").text == "worker-eu-7"

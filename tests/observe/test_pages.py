@@ -4,7 +4,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -12,9 +12,10 @@ import trio
 from supervisor import events
 from supervisor.observe.board import StatusBoard
 from supervisor.observe.exchange import Page, Request, Response
-from supervisor.observe.metrics import Metrics, RpcCounts
+from supervisor.observe.metrics import Metrics
 from supervisor.observe.pages import pages
 from supervisor.observe.reporting import View
+from supervisor.observe.series import Taken
 from supervisor.status import Liveness
 
 GPU = "vendor.example/gpu"
@@ -36,9 +37,9 @@ class Process:
         self.liveness = Liveness(0.1, 0.1)
         self.taken_in: list[threading.Thread] = []
         self.board = StatusBoard()
-        self.metrics = Metrics(lambda: self.board.current, self._rpcs)
+        self.metrics = Metrics()
         self.looked = 0
-        self.pages = pages(self._view, self._look_up, self.metrics)
+        self.pages = pages(self._view, self._taken, self._look_up, self.metrics)
 
     def _view(self) -> View:
         return View(self.board.current, self.liveness, now=time.monotonic(), wall=time.time(), started=0.0)
@@ -46,9 +47,9 @@ class Process:
     async def _look_up(self) -> None:
         self.looked += 1
 
-    def _rpcs(self) -> Iterable[RpcCounts]:
+    def _taken(self) -> Taken:
         self.taken_in.append(threading.current_thread())
-        return ()
+        return Taken(self.board.current)
 
     def tell(self, *happened: events.Event) -> None:
         for event in happened:
