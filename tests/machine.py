@@ -49,6 +49,10 @@ def _exists(*paths: str) -> Callable[[], bool]:
     return lambda: any(Path(path).exists() for path in paths)
 
 
+def _module(name: str) -> Callable[[], bool]:
+    return lambda: importlib.util.find_spec(name) is not None
+
+
 @functools.cache
 def c_compiler() -> tuple[str, ...]:
     """The command that compiles C: the machine's, else the one that PyPI has as ``ziglang``; empty where there is none."""
@@ -81,11 +85,17 @@ TOOLS = {
         ("podman", "crun", "busybox-static"),
         "needs root",
     ),
+    "crun": Tool(_runs("crun", "--version"), ("crun",), "needs root"),
+    "patience": Tool(
+        lambda: bool(os.environ.get("NO_SKIPS") or os.environ.get("MINUTES")), hint="takes minutes: make soak, or make test-full"
+    ),
     "prometheus": Tool(_runs("sh", "-c", "prometheus --version && promtool --version"), ("prometheus",)),
     "chromium": Tool(
         _runs("sh", "-c", "chromium --version && chromedriver --version"), ("chromium", "chromium-driver", "fonts-dejavu-core")
     ),
     "kubectl": Tool(_runs("kubectl", "version", "--client"), ("kubernetes-client",)),
+    "helm": Tool(_module("helm_python"), hint="make test-full installs it (requirements/deploy.txt)"),
+    "kubernetes_validate": Tool(_module("kubernetes_validate"), hint="make test-full installs it (requirements/deploy.txt)"),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
     "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
