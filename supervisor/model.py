@@ -145,8 +145,8 @@ class MetricFamily(Struct, frozen=True, gc=False):
 class Leftover(Struct, frozen=True, gc=False):
     """A file that a plugin has made on the node, for containers that get its devices."""
 
-    path: Annotated[str, Meta(pattern=r"\A/[^\0]*[^/\0]\Z", max_length=4096, description="the absolute path of a file")]
-    """As this process sees it."""
+    path: Annotated[str, Meta(max_length=4096)]
+    """Absolute, as this process sees it."""
     needed_by: tuple[str, ...] = ()
     """The held devices, by id, whose containers need it when they start again; empty: none does."""
 

@@ -1,13 +1,13 @@
 """What a plugin object must look like: each rule with an object that breaks it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import supervisor
-from supervisor import ContainerEdits, Device, Finding, LookAgain, MetricFamily, NodeFacts
+from supervisor import ContainerEdits, Device, Finding, Leftover, LookAgain, MetricFamily, NodeFacts
 from supervisor.contract import CAPABILITIES, Method, capabilities, describe, problems
 
 
@@ -43,6 +43,9 @@ class Able(Plain):
 
     def examine(self) -> Iterator[Finding]:
         yield Finding("ok", "widgets", "They are plugged.")
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterator[Leftover]:
+        yield Leftover("/run/widgets.json")
 
     def take_over(self) -> None: ...
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from supervisor import (
     Finding,
     Health,
     HostView,
+    Leftover,
     LookAgain,
     MetricFamily,
     Mount,
@@ -60,6 +61,9 @@ class Good:
 
     def examine(self) -> Any:
         return [Finding("warning", "module widget", "It is old.", "Load a newer one.")]
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Any:
+        return [Leftover(__file__, tuple(held.get("acme.example/widget", ())))]
 
     def take_over(self) -> None: ...
 
@@ -189,6 +193,14 @@ def _not_for_two_threads() -> Callable[..., ContainerEdits]:
         ({"examine": lambda self: "all is well"}, "examine: examine() must return Finding objects, not str"),
         ({"examine": lambda self: ["hm"]}, "examine: finding 1 is left out: it is str, not Finding"),
         ({"examine": lambda self: [Finding("failure", "a", "It is broken.")]}, "the failure about 'a' has no cure"),
+        ({"leftovers": fails}, "leftovers raised OSError"),
+        ({"leftovers": lambda self, held: __file__}, "leftovers: leftovers() must return Leftover objects, not str"),
+        (
+            {"leftovers": lambda self, held: [Leftover("a")]},
+            "leftovers: leftover 1 is none: path: it must be the absolute path",
+        ),
+        ({"leftovers": lambda self, held: [Leftover(__file__, ("x",))]}, "leftover 1 is none: needed_by: x is not held"),
+        ({"leftovers": lambda self, held: [Leftover("/nowhere")]}, "leftovers names /nowhere, which is not there"),
     ],
 )
 def test_a_broken_promise_is_found(attributes: dict[str, Any], problem: str) -> None:

@@ -121,10 +121,8 @@ def _call(plugin: Any, request: frames.Request) -> object:
             return _look(plugin)
         case frames.Explain():
             return tuple(plugin.explain(request.text))
-        case frames.Examine():
-            return _sendable_first(plugin.examine(), MOST_FINDINGS)
-        case frames.Leftovers():
-            return _sendable_first(plugin.leftovers(request.held), MOST_LEFTOVERS)
+        case frames.Examine() | frames.Leftovers():
+            return _reported(plugin, request)
         case frames.Allocate():
             return plugin.allocate(request.resource, request.devices, request.edits)
         case frames.PreferredAllocation():
@@ -151,6 +149,12 @@ def _look(plugin: Any) -> frames.Seen:
     required = {name: _or_error(plugin.pre_start_required, name) for name in resources if asks and isinstance(name, str)}
     notices = _or_error(lambda: tuple(plugin.notices())) if hasattr(plugin, "notices") else ()
     return frames.Seen(resources, _subsystems(plugin), required, notices)
+
+
+def _reported(plugin: Any, request: frames.Examine | frames.Leftovers) -> object:
+    if isinstance(request, frames.Examine):
+        return _sendable_first(plugin.examine(), MOST_FINDINGS)
+    return _sendable_first(plugin.leftovers(request.held), MOST_LEFTOVERS)
 
 
 def _sendable_first(found: object, most: int) -> object:

@@ -130,7 +130,7 @@ def _leftovers(trial: Trial) -> None:
     """Files, while nothing is held and while its devices are; the same each time, for asking changes nothing."""
     held = {resource: tuple(device.id for device in devices) for resource, devices in trial.devices().items()}
     for question in ({}, held, held):
-        found, problems = trial.call("leftovers", lambda held=question: check_leftovers(trial.plugin.leftovers(held), held))  # type: ignore[misc]  # a default binds the loop's
+        found, problems = trial.call("leftovers", lambda held=question: check_leftovers(trial.plugin.leftovers(held), held))
         trial.problems.extend(f"leftovers: {problem}" for problem in problems)
         if gone := [each.path for each in found if not os.path.lexists(each.path)]:
             trial.problems.append(f"leftovers names {gone[0]}, which is not there")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
-from supervisor import AllocationRefused, ContainerEdits, Device, Finding, Host, LookAgain, hookimpl
+from supervisor import AllocationRefused, ContainerEdits, Device, Finding, Host, Leftover, LookAgain, hookimpl
 
 RESOURCE = "example.com/sample"
 
@@ -123,6 +123,12 @@ class Full(Plain):
         if self.config.does == "examine":
             yield Finding("bad", "a level", "It is none.")  # type: ignore[arg-type]  # that is the point
             yield object()  # type: ignore[misc]  # as above
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
+        """A file that each held device needs, and nonsense where it is told so."""
+        yield Leftover("/run/sample.json", tuple(held.get(RESOURCE, ())))
+        if self.config.does == "leftovers":
+            yield object()  # type: ignore[misc]  # that is the point
 
     def allocate(self, resource: str, devices: Sequence[Device], edits: ContainerEdits) -> ContainerEdits:
         """The default and an environment variable, unless told otherwise by the resource."""

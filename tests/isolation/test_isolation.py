@@ -18,12 +18,14 @@ import trio
 from supervisor import (
     AllocationRefused,
     Allocator,
+    Cleaner,
     ContainerEdits,
     Device,
     DeviceNode,
     Examiner,
     Explainer,
     Host,
+    Leftover,
     Noticer,
     PreferredAllocator,
     PreStarter,
@@ -33,7 +35,7 @@ from supervisor.contract import problems
 from supervisor.errors import PluginFailed, PluginRefused
 from supervisor.inventory import Inventory, check_look
 from supervisor.isolation import IsolatedPackage, Limits
-from supervisor.looking import examine_once
+from supervisor.looking import examine_once, leftovers_once
 from tests.isolation.sample_plugin import RESOURCE
 
 PATIENT = Limits(load=60, look=60, allocate=60, pre_start=60, preferred_allocation=60)
@@ -119,9 +121,9 @@ def test_a_package_is_loaded_with_its_section_and_host(isolate: Isolate, tmp_pat
 def test_a_stand_in_can_do_exactly_what_its_plugin_can(isolate: Isolate) -> None:
     """Capabilities decide what the kubelet is told, so none may be added or lost, and the contract is kept."""
     made = isolate()
-    kinds = (Watcher, Allocator, PreferredAllocator, PreStarter, Noticer, Explainer, Examiner)
-    assert [isinstance(made.plain, kind) for kind in kinds] == [False] * 7
-    assert [isinstance(made.full, kind) for kind in kinds] == [True] * 7
+    kinds = (Watcher, Allocator, PreferredAllocator, PreStarter, Noticer, Explainer, Examiner, Cleaner)
+    assert [isinstance(made.plain, kind) for kind in kinds] == [False] * 8
+    assert [isinstance(made.full, kind) for kind in kinds] == [True] * 8
     assert problems(made.plain) == problems(made.full) == ()
 
 
@@ -147,6 +149,14 @@ def test_findings_are_handed_through(isolate: Isolate) -> None:
     assert (note.level, note.subject) == ("note", "a thread")
     assert level.startswith("finding 2 is left out: level: ")
     assert nothing == "finding 3 is left out: it is str, not Finding"
+
+
+def test_leftovers_are_handed_through(isolate: Isolate) -> None:
+    """With the devices that are held; what is no leftover fails the question."""
+    held = {RESOURCE: frozenset({"a"}), "example.com/other": frozenset({"x"})}
+    assert leftovers_once(isolate().full, held) == (Leftover("/run/sample.json", ("a",)),)
+    with pytest.raises(PluginFailed, match="leftover 2 is none: it is str, not Leftover"):
+        leftovers_once(isolate(does="leftovers").full, {})
 
 
 def test_what_a_look_also_tells_is_kept(isolate: Isolate) -> None:
