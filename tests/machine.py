@@ -87,7 +87,17 @@ TOOLS = {
     ),
     "crun": Tool(_runs("crun", "--version"), ("crun",), "needs root"),
     "patience": Tool(
-        lambda: bool(os.environ.get("NO_SKIPS") or os.environ.get("MINUTES")), hint="takes minutes: make soak, or make test-full"
+        lambda: bool(os.environ.get("NO_SKIPS") or os.environ.get("MINUTES")),
+        hint="takes minutes: make soak, or make test-full",
+    ),
+    "buildah": Tool(
+        _runs("sh", "-c", "buildah --version && debootstrap --version"),
+        ("buildah", "debootstrap"),
+        "needs root, and Debian's mirror the first time",
+    ),
+    "index": Tool(
+        _runs(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet", "editables"),
+        hint="needs an index of Python packages",
     ),
     "prometheus": Tool(_runs("sh", "-c", "prometheus --version && promtool --version"), ("prometheus",)),
     "chromium": Tool(
