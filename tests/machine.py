@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.e2e.cluster import reachable
+
 
 class Tool(NamedTuple):
     """One thing a test may need: how to see whether it is there, its Debian packages, and what else to tell people."""
@@ -104,9 +106,15 @@ TOOLS = {
         _runs("sh", "-c", "chromium --version && chromedriver --version"), ("chromium", "chromium-driver", "fonts-dejavu-core")
     ),
     "kubectl": Tool(_runs("kubectl", "version", "--client"), ("kubernetes-client",)),
+    "kustomize": Tool(
+        _exists(str(Path(sys.executable).with_name("kubectl"))), hint="make test-full installs it (requirements/deploy.txt)"
+    ),
     "helm": Tool(_module("helm_python"), hint="make test-full installs it (requirements/deploy.txt)"),
     "kubernetes_validate": Tool(_module("kubernetes_validate"), hint="make test-full installs it (requirements/deploy.txt)"),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
+    "cluster": Tool(
+        reachable, hint="point KUBECONFIG at a cluster that may be used up, such as one of kind: make e2e", hardware=True
+    ),
     "nvidia": Tool(_runs("nvidia-smi", "-L"), hint="needs an NVIDIA GPU and its driver", hardware=True),
     "tun": Tool(_exists("/dev/net/tun"), hint="needs /dev/net/tun (modprobe tun)"),
 }
