@@ -111,6 +111,7 @@ TOOLS = {
     ),
     "helm": Tool(_module("helm_python"), hint="make test-full installs it (requirements/deploy.txt)"),
     "kubernetes_validate": Tool(_module("kubernetes_validate"), hint="make test-full installs it (requirements/deploy.txt)"),
+    "yamllint": Tool(_module("yamllint"), hint="make test-full installs it (requirements/deploy.txt)"),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
     "cluster": Tool(
         reachable, hint="point KUBECONFIG at a cluster that may be used up, such as one of kind: make e2e", hardware=True

@@ -1,0 +1,103 @@
+"""The pod of ``deploy/base`` as podman runs it: with the manifest's security context, arguments and mounts, and nothing else."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supervisor.kubelet.simulator import KubeletSimulator
+from supervisor.testing import FakeHost
+from tests.deploy.image import IMAGE, Container, Store
+
+NEVER = 86400
+"""Seconds between timed looks: what is found was found by an event."""
+
+BASE = Path(__file__).parents[2] / "deploy/base"
+
+_SECURITY = {"privileged": False, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+_POD_SECURITY = {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def manifest() -> dict[str, Any]:
+    """What the DaemonSet says of its pods."""
+    document = yaml.safe_load((BASE / "daemonset.yaml").read_text())
+    return dict(document["spec"]["template"]["spec"])
+
+
+def config() -> dict[str, Any]:
+    """What the ConfigMap says."""
+    return dict(yaml.safe_load((BASE / "config.yaml").read_text()))
+
+
+def arguments(store: Store, sources: Mapping[str, Path], *, image: str = IMAGE, command: tuple[str, ...] = ()) -> list[str]:
+    """What podman is told: options, image, and the manifest's arguments or another command.
+
+    ``sources`` has what is to be mounted in place of the node's directories, by the names of volumes.
+    """
+    pod = manifest()
+    (container,) = (each for each in pod["containers"] if each["name"] == "supervisor")
+    entry = ["--entrypoint", command[0]] if command else []
+    told = command[1:] if command else container["args"]
+    return [*_security(store, pod, container), *_mounts(pod, container, sources), *entry, image, *told]
+
+
+def _security(store: Store, pod: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+    """Refuses a manifest that asks for what is not understood here: nothing would be proved of it."""
+    context = {**container["securityContext"]}
+    assert context.pop("capabilities") == {"drop": ["ALL"]}
+    assert context == _SECURITY
+    assert pod["securityContext"] == _POD_SECURITY
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys()
+    yield from ("--user", "0:0", "--cap-drop=ALL", "--security-opt", "no-new-privileges")
+    yield from ("--read-only", "--read-only-tmpfs=false")
+    if not store.seccomp:
+        yield from ("--security-opt", "seccomp=unconfined")
+
+
+def _mounts(pod: Mapping[str, Any], container: Mapping[str, Any], sources: Mapping[str, Path]) -> Iterator[str]:
+    paths = {volume["name"]: volume.get("hostPath", {}).get("path", "") for volume in pod["volumes"]}
+    for mount in container["volumeMounts"]:
+        source = sources.get(mount["name"]) or paths[mount["name"]]
+        mode = "ro" if mount.get("readOnly") else "rw"
+        follow = "rslave" if mount.get("mountPropagation") == "HostToContainer" else "rprivate"
+        # No device opens below `nodev`, as under the device cgroup of a node.
+        yield f"--volume={source}:{mount['mountPath']}:{mode},nodev,{follow}"
+
+
+class Place:
+    """A node's directories that are the test's own; the others are this machine's."""
+
+    def __init__(self, kubelet: KubeletSimulator, folder: Path) -> None:
+        self.kubelet = kubelet
+        self.config = config()
+        self.config["plugins"]["generic"]["lookInterval"] = NEVER
+        self.sources = {name: folder / name for name in ("config", "run-udev")}
+        for source in self.sources.values():
+            source.mkdir()
+        self.sources |= {"device-plugins": kubelet.paths.device_plugins, "pod-resources": kubelet.paths.pod_resources}
+        self._log = folder / "log"
+        self.write()
+
+    def move_to(self, machine: FakeHost) -> None:
+        """Have the hardware of another machine."""
+        self.sources["dev"] = machine.path("/dev")
+        for name in ("bus", "class", "dev", "devices", "module"):
+            self.sources[f"sys-{name}"] = machine.path(f"/sys/{name}")
+            self.sources[f"sys-{name}"].mkdir(parents=True, exist_ok=True)
+
+    def running(self, store: Store, image: str = IMAGE) -> Container:
+        """The container of the pod, to be entered."""
+        return Container(store, self._log, *arguments(store, self.sources, image=image))
+
+    def offer(self, name: str, **match: Any) -> None:
+        """One more resource for the generic plugin; a running supervisor notices."""
+        self.config["plugins"]["generic"]["resources"].append({"name": name, "match": [match]})
+        self.write()
+
+    def write(self) -> None:
+        """Write the configuration, in one step."""
+        new = self.sources["config"] / "new"
+        new.write_text(json.dumps(self.config))
+        new.rename(self.sources["config"] / "config.yaml")

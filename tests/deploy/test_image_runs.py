@@ -1,0 +1,133 @@
+"""Containers of the image do their whole job, with no more rights and mounts than the DaemonSet gives them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.demo.gadget import LoopDevice
+from supervisor.kubelet.simulator import EventKind, KubeletSimulator
+from supervisor.testing import FakeHost
+from tests.bench import procfs
+from tests.deploy.image import Store
+from tests.deploy.pod import Place, arguments
+from tests.deploy.test_image import third_party
+from tests.system.rig import assert_sound
+
+pytestmark = [
+    pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index"),
+    pytest.mark.slow,
+    pytest.mark.checkout,
+    pytest.mark.timeout(900),  # the first time, debootstrap takes a minute of it
+]
+
+FUSE = "devices.device-plugin-supervisor.io/fuse"
+DISK = "devices.example.com/disk"
+DISKS = range(600, 700)
+"""Loop devices that no other test makes."""
+LOOK = """
+import json, os, sys
+def attempt(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        return error.strerror
+    return "opened"
+print(json.dumps([os.stat("/host/dev/null").st_rdev, attempt("/host/dev/null"), attempt("/host/dev/zero")]))
+"""
+
+
+@pytest.fixture
+def place(kubelet: KubeletSimulator, tmp_path: Path) -> Place:
+    """A node with a kubelet, and the configuration that the base of the manifests has."""
+    return Place(kubelet, tmp_path)
+
+
+@pytest.fixture
+def disk() -> Iterator[LoopDevice]:
+    """A disk that can be plugged in and out."""
+    made = LoopDevice(DISKS)
+    yield made
+    made.close()
+
+
+def status(pid: int) -> dict[str, str]:
+    """What the kernel tells of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def writable(pid: int) -> set[str]:
+    """Where a process could write files of a disk."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines())
+    return {
+        where
+        for _, where, kind, options, *_ in lines
+        if kind in {"ext4", "xfs", "btrfs", "overlay"} and "rw" in options.split(",")
+    }
+
+
+def test_it_registers_and_a_pod_gets_fuse(store: Store, place: Place) -> None:
+    """The configuration of the base as it is: ``/dev/fuse`` for a pod, ready for the probes; start and memory are printed."""
+    with place.running(store) as container:
+        place.kubelet.wait_registered(FUSE)
+        given = place.kubelet.add_pod("mounter", {FUSE: 1})
+        assert given.admitted, given.message
+        assert [node.host_path for node in given.containers["main"].options.devices] == ["/dev/fuse"]
+        for page in ("/livez", "/readyz", "/metrics"):
+            assert container.get(page)
+        listed = place.kubelet.wait_event(EventKind.LIST_RECEIVED, since=0)
+        start = (listed.at_ns - container.started_ns) / 1e6
+        print(f"{start:.0f} ms from podman's start to the first list; then {procfs.usage(container.pid).rss:.1f} MB resident")
+
+
+@pytest.mark.requires("loop", "fuse")
+def test_least_privilege_is_enough(store: Store, place: Place, disk: LoopDevice) -> None:
+    """uid 0 without any capability, with everything read-only but the plugins' directory: hot-plugging, reload, new kubelet."""
+    place.offer(DISK, udev={"subsystem": "block", "name": "loop6[0-9][0-9]"})
+    with place.running(store) as container:
+        place.kubelet.wait_registered(DISK)
+        told = status(container.pid)
+        assert told["Uid"].split() == ["0"] * 4
+        assert {told[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+        assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2" if store.seccomp else "0")
+
+        disk.plug()
+        place.kubelet.wait_for(lambda: [*place.kubelet.devices(DISK).values()] == ["Healthy"], 10, "the disk")
+        given = place.kubelet.add_pod("reader", {DISK: 1})
+        assert [node.host_path for node in given.containers["main"].options.devices] == [disk.node]
+        disk.unplug()
+        place.kubelet.wait_for(lambda: [*place.kubelet.devices(DISK).values()] == ["Unhealthy"], 10, "the disk's end")
+
+        place.offer("devices.example.com/null", path="/dev/null")
+        place.kubelet.wait_registered("devices.example.com/null")
+        place.kubelet.restart()
+        place.kubelet.wait_registered(FUSE)
+        place.kubelet.wait_registered(DISK)
+        assert container.get("/readyz")
+        assert writable(container.pid) == {"/var/lib/kubelet/device-plugins"}
+        assert "Permission denied" not in container.log
+        assert "Read-only file system" not in container.log
+    assert_sound(place.kubelet)
+
+
+def test_a_device_can_be_seen_but_not_opened(store: Store, place: Place) -> None:
+    """What the other tests rely on: in such a container a node has its numbers, and opening it fails; without ``nodev`` it would not."""
+    told = arguments(store, place.sources, command=("python", "-c", LOOK))
+    number = Path("/dev/null").stat().st_rdev
+    assert json.loads(store.run(*told)) == [number, "Permission denied", "Permission denied"]
+    with_devices = [word.replace(",nodev,", ",dev,") for word in told]
+    assert json.loads(store.run(*with_devices)) == [number, "opened", "opened"]
+
+
+def test_a_plugin_of_others_is_offered(store: Store, place: Place, tmp_path: Path) -> None:
+    """An image with one more ``RUN pip install``: its devices reach the kubelet beside ours."""
+    third_party(store, tmp_path, "localhost/gizmo:test")
+    machine = FakeHost(tmp_path / "machine")
+    machine.add_device("acme_gizmo", "acme_gizmo0", {"serial": "A-1", "status": "ok"}, node="acme_gizmo0")
+    place.move_to(machine)
+    with place.running(store, "localhost/gizmo:test"):
+        place.kubelet.wait_devices("acme.example/gizmo", {"A-1": "Healthy"})
+        given = place.kubelet.add_pod("user", {"acme.example/gizmo": 1})
+        assert [node.host_path for node in given.containers["main"].options.devices] == ["/dev/acme_gizmo0"]
