@@ -111,6 +111,9 @@ TOOLS = {
     ),
     "helm": Tool(_module("helm_python"), hint="make test-full installs it (requirements/deploy.txt)"),
     "kubernetes_validate": Tool(_module("kubernetes_validate"), hint="make test-full installs it (requirements/deploy.txt)"),
+    "shellcheck": Tool(
+        Path(sys.executable).with_name("shellcheck").exists, hint="make test-full installs it (requirements/deploy.txt)"
+    ),
     "yamllint": Tool(_module("yamllint"), hint="make test-full installs it (requirements/deploy.txt)"),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
     "cluster": Tool(
