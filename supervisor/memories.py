@@ -7,10 +7,10 @@ place of the old one whole. Nothing is synced to the disk: after a crash of the 
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import trio
@@ -200,6 +200,31 @@ class Memories:
         except OSError:
             new.unlink(missing_ok=True)
             raise
+
+
+class Recorded:
+    """A keeper with what was once kept, for who only looks."""
+
+    def __init__(self, memory: bytes) -> None:
+        self._memory = memory
+
+    def recall(self) -> bytes:
+        return self._memory
+
+    def keep(self, memory: bytes) -> None:
+        pass
+
+
+def recorded(directory: Path) -> Mapping[str, Recorded | str]:
+    """What each package has kept in this device-plugins directory, in whatever boot of the node; or why it cannot be read."""
+    found: dict[str, Recorded | str] = {}
+    for path in sorted((directory / HIDDEN_NAME / FOLDER).glob("*.json")):
+        try:
+            read = msgspec.json.decode(_read_regular(path, MOST_BYTES), type=_File)
+            found[unquote(path.stem)] = Recorded(encoded(read.memory))
+        except (OSError, ValueError, RecursionError) as error:
+            found[unquote(path.stem)] = f"{path} cannot be read: {error}"
+    return found
 
 
 class _Keeper:

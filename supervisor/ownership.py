@@ -12,11 +12,12 @@ from typing import Self
 from supervisor.errors import NodeError
 
 HIDDEN_NAME = ".device-plugin-supervisor"
-_LOCK = "owner.lock"
 
 
 class Ownership:
     """The lock file of one directory, open."""
+
+    FILE = "owner.lock"
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -26,7 +27,7 @@ class Ownership:
     def open(cls, directory: Path) -> Self | None:
         """``None`` where there is no such directory, or none any more. Raises ``NodeError`` where it may not be written."""
         hidden = directory / HIDDEN_NAME
-        path = hidden / _LOCK
+        path = hidden / cls.FILE
         try:
             if not directory.is_dir():
                 return None
@@ -59,3 +60,18 @@ class Ownership:
         except OSError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def locked(path: Path) -> bool:
+    """Whether a process holds a lock. It is tried for a microsecond, shared: who waits for it hardly waits longer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

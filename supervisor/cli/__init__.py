@@ -23,6 +23,7 @@ COMMANDS = {
     "plugins": "list the installed plugin packages",
     "devices": "look once and list what would be offered",
     "explain": "say why a device is offered, or why not",
+    "cleanup": "remove what was left on this node and nobody needs",
     "check-config": "report every mistake in a configuration file",
     "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",

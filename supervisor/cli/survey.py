@@ -21,6 +21,7 @@ from supervisor.host import Host
 from supervisor.inventory import Look
 from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.looking import explain_once, look_once
+from supervisor.memory import NOTHING, Keeper, PackageMemory
 from supervisor.plugins import LoadedPackage, Made, Package, Refusal
 
 LOAD_TIMEOUT = 20.0
@@ -66,14 +67,19 @@ def load_config(args: argparse.Namespace) -> Document:
     return document
 
 
-def survey(document: Document) -> list[Surveyed]:
-    """Every installed package, by name, with its plugins made from its section. Blocks; raises nothing."""
-    packages = {package.name: package for package in plugins.installed()}
-    disabled = {name for name in packages if not document.section(name).options.enabled}
+def survey(document: Document, keepers: Mapping[str, Keeper] | None = None) -> list[Surveyed]:
+    """Every installed package, by name, with its plugins made from its section. Blocks; raises nothing.
+
+    ``keepers``: only these packages, each with its memory, and also where its section switches it off.
+    """
+    packages = {package.name: package for package in plugins.installed() if keepers is None or package.name in keepers}
+    disabled = {name for name in packages if keepers is None and not document.section(name).options.enabled}
     loaded = load_packages(package for name, package in packages.items() if name not in disabled)
     typed = {name: found for name, found in loaded.items() if isinstance(found, LoadedPackage)}
     host = document.config.host.roots
-    made = concurrently({name: _maker(document, found, host) for name, found in typed.items()}, _load_timeout)
+    keeper = (keepers or {}).get
+    makers = {name: _maker(document, found, host, keeper(name, NOTHING)) for name, found in typed.items()}
+    made = concurrently(makers, _load_timeout)
     return _without_namesakes(
         Surveyed(package, enabled=False) if name in disabled else _surveyed(package, made.get(name, loaded[name]))
         for name, package in packages.items()
@@ -126,16 +132,16 @@ def _loader(package: Package) -> Callable[[], LoadedPackage]:
     return lambda: plugins.load(package)
 
 
-def _maker(document: Document, loaded: LoadedPackage, host: Host) -> Callable[[], Made]:
+def _maker(document: Document, loaded: LoadedPackage, host: Host, keeper: Keeper) -> Callable[[], Made]:
     name = loaded.package.name
     section = document.section(name)
 
     def make() -> Made:
         config = document.decode_plugin(name, loaded.config_type)
         if section.options.isolation == "thread":
-            return plugins.make(loaded, config, host)
+            return plugins.make(loaded, config, host, PackageMemory(keeper))
         limits = Limits(look=section.options.look_timeout, memory=section.options.memory_limit_bytes)
-        return IsolatedPackage(name, section.own, host, limits).load()
+        return IsolatedPackage(name, section.own, host, limits, keeper).load()
 
     return make
 

@@ -1,6 +1,5 @@
 """Who else offers devices to this kubelet: supervisors like this one, and plugins of others."""
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from supervisor.kubelet.checkpoint import read_registered
 from supervisor.kubelet.questions import ask_options
 from supervisor.kubelet.sockets import foreign_sockets
 from supervisor.model import Finding
-from supervisor.ownership import HIDDEN_NAME
+from supervisor.ownership import HIDDEN_NAME, locked
 
 Offered = Mapping[str, frozenset[str]]
 """For each resource that the plugins here would offer, its ids."""
@@ -26,8 +25,8 @@ def supervisors(site: Site) -> Iterator[Finding]:
     """Is one of ours running, and do others wait for its end?"""
     hidden = site.directory / HIDDEN_NAME
     every = _processes(hidden)
-    living = [path for path in every if _locked(path / _LOCK)]
-    if _locked(hidden / _OWNER_LOCK):
+    living = [path for path in every if locked(path / _LOCK)]
+    if locked(hidden / _OWNER_LOCK):
         others = f"; {len(living) - 1} more stand by" if len(living) > 1 else ""
         yield Finding("ok", "running supervisor", f"One owns the directory{others}.")
     elif living:
@@ -72,7 +71,7 @@ def registered(site: Site, offered: Offered) -> Iterator[Finding]:
         yield Finding("warning", "registered resources", f"The kubelet's checkpoint cannot be read: {error}.", cure)
         return
     shared = sorted(known.keys() & offered.keys())
-    if _locked(site.directory / HIDDEN_NAME / _OWNER_LOCK):
+    if locked(site.directory / HIDDEN_NAME / _OWNER_LOCK):
         strange = [name for name in shared if known[name] - offered[name]]
         yield from (_disputed(name, known[name] - offered[name]) for name in strange)
     else:
@@ -140,18 +139,3 @@ def _inode(path: Path) -> int:
         return path.lstat().st_ino
     except OSError:
         return 0
-
-
-def _locked(path: Path) -> bool:
-    """Whether a process holds the lock. It is tried for a microsecond, shared: who waits for it hardly waits longer."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

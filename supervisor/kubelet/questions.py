@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import grpc
 
+from supervisor.kubelet.checkpoint import read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
-from supervisor.ledger import Reading
+from supervisor.ledger import Read, Reading, both
 
 OPTIONS = f"/{DEVICE_PLUGIN_SERVICE}/GetDevicePluginOptions"
 
@@ -41,6 +42,22 @@ async def _ask_options(path: Path, timeout: float) -> str:
         except grpc.aio.AioRpcError as error:
             return error.code().name
     return ""
+
+
+def ask_holders(socket_path: str, directory: Path, timeout: float = 5.0) -> Reading:
+    """Who holds which device: podresources, else the checkpoint in this device-plugins directory. Never raises."""
+
+    async def podresources() -> Reading:
+        return await list_holdings(socket_path, timeout)
+
+    async def checkpoint() -> Reading:
+        return read_checkpoint(directory)
+
+    return asyncio.run(_read(both(podresources, checkpoint)))
+
+
+async def _read(source: Read) -> Reading:
+    return await source()
 
 
 def ask_pod_resources(socket_path: str, timeout: float = 5.0) -> Reading:

@@ -246,7 +246,15 @@ def _is_dead(process_directory: Path) -> bool:
     return True
 
 
-def _sweep_one(directory: Path, process_directory: Path) -> None:
+def census(directory: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The directories of processes that live, and of those that have ended."""
+    every = _process_directories(directory)
+    dead = tuple(path for path in every if _is_dead(path))
+    return tuple(path for path in every if path not in dead), dead
+
+
+def remains(directory: Path, process_directory: Path) -> tuple[Path, ...]:
+    """The files of a dead process, its public sockets among them; some may have gone already."""
     inodes = set()
     for private in private_sockets(process_directory):
         try:
@@ -260,7 +268,11 @@ def _sweep_one(directory: Path, process_directory: Path) -> None:
         ours = []
     noted = _named_sock(process_directory)
     ours += [directory / note.name for note in noted if _PUBLIC.fullmatch(note.name)]
-    for path in (*ours, *noted, process_directory / _LOCK):
+    return (*ours, *noted, process_directory / _LOCK)
+
+
+def _sweep_one(directory: Path, process_directory: Path) -> None:
+    for path in remains(directory, process_directory):
         with contextlib.suppress(OSError):  # it has gone, or is no file of ours
             path.unlink()
     with contextlib.suppress(OSError):  # something foreign lies in it, or it has gone already

@@ -146,7 +146,7 @@ def test_the_authors_own_tests_pass(installed_samples: Path, tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 def mypy(folder: Path) -> subprocess.CompletedProcess[str]:

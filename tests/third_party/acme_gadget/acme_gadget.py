@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,9 +17,11 @@ from supervisor import (
     Host,
     HostDevice,
     HostView,
+    Leftover,
     LookAgain,
     Memory,
     MetricFamily,
+    Mount,
     NodeFacts,
     Sample,
     Topology,
@@ -31,6 +33,7 @@ RESOURCE = "acme.example/gadget"
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     reset_at_start: bool = False
+    list_file: str = ""
 
 
 def health(gadget: HostDevice) -> tuple[Health, str]:
@@ -58,6 +61,7 @@ class Gadgets:
         self.memory = memory
         self.directories: dict[str, str] = {}
         self.site: dict[str, str] = {}
+        self.list_file = ""
         self.faulty: set[str] = set()
         self.faults: Counter[str] = Counter()
 
@@ -66,21 +70,26 @@ class Gadgets:
         self.directories = {serial: gadget.path for serial, gadget in gadgets.items() if serial}
         devices = [self.device(serial, gadget) for serial, gadget in gadgets.items() if serial]
         self.count({device.id for device in devices if not device.healthy})
+        if self.list_file:
+            Path(self.list_file).write_text("\n".join(self.directories))
         return {RESOURCE: devices}
 
     def device(self, serial: str, gadget: HostDevice) -> Device:
         state, reason = health(gadget)
-        edits = ContainerEdits(device_nodes=(DeviceNode(f"/dev/{gadget.name}"),), envs={"ACME_GADGETS": serial} | self.site)
+        nodes, envs = (DeviceNode(f"/dev/{gadget.name}"),), {"ACME_GADGETS": serial} | self.site
+        lists = (Mount(self.config.list_file),) if self.config.list_file else ()
+        edits = ContainerEdits(nodes, lists, envs)
         return Device(serial, state, reason, topology(gadget), edits)
 
     def count(self, faulty: set[str]) -> None:
         self.faults.update(faulty - self.faulty)
         self.faulty = faulty
-        self.memory.keep({"faulty": sorted(faulty), "faults": self.faults})
+        self.memory.keep({"faulty": sorted(faulty), "faults": self.faults, "list_file": self.list_file})
 
     def take_over(self) -> None:
         kept = self.memory.recall()
         self.faulty, self.faults = set(kept.get("faulty", ())), Counter(kept.get("faults", {}))
+        self.list_file = self.config.list_file
 
     def learn_node(self, node: NodeFacts) -> None:
         self.site = {"ACME_SITE": node.labels["acme.example/site"]} if "acme.example/site" in node.labels else {}
@@ -126,6 +135,10 @@ class Gadgets:
         if HostView(self.host).names("/sys/module/acme"):
             return [Finding("ok", "kernel module acme", "It is loaded.")]
         return [Finding("failure", "kernel module acme", "It is not loaded.", cure="Install acme-dkms and run modprobe acme.")]
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> list[Leftover]:
+        path = self.memory.recall().get("list_file", "")
+        return [Leftover(path, tuple(held.get(RESOURCE, ())))] if path and Path(path).exists() else []
 
     def collect_metrics(self) -> list[MetricFamily]:
         samples = tuple(Sample({"gadget": serial}, self.faults[serial]) for serial in self.directories)

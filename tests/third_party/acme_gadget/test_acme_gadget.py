@@ -1,11 +1,12 @@
 """How an author tests the gadgets: on a machine made of files, then against a kubelet."""
 
 import os
+from pathlib import Path
 
 import pytest
 from acme_gadget import RESOURCE, Config, Gadgets
 
-from supervisor import Sample
+from supervisor import Leftover, Sample
 from supervisor.testing import FakeHost, FakeMemory, KubeletSimulator, Supervise, check_plugin
 
 
@@ -43,6 +44,19 @@ def test_a_restart_forgets_no_fault(machine: FakeHost) -> None:
     successor.take_over()
     successor.discover()
     assert successor.collect_metrics()[0].samples == (Sample({"gadget": "A-0"}, 1), Sample({"gadget": "A-1"}, 0))
+
+
+def test_the_list_stays_while_a_gadget_is_held(machine: FakeHost, tmp_path: Path) -> None:
+    """Only the owner writes it; a process without its configuration still knows where it is, and who needs it."""
+    memory, file = FakeMemory(), tmp_path / "gadgets"
+    gadgets = Gadgets(Config(list_file=str(file)), machine.host, memory)
+    gadgets.discover()
+    assert not file.exists()
+    gadgets.take_over()
+    gadgets.discover()
+    assert file.read_text().split() == ["A-0", "A-1"]
+    later = Gadgets(Config(), machine.host, memory)
+    assert later.leftovers({RESOURCE: ("A-1",), "acme.example/board": ("A",)}) == [Leftover(str(file), ("A-1",))]
 
 
 def test_a_pod_gets_its_gadget(machine: FakeHost, kubelet: KubeletSimulator, supervised: Supervise) -> None:
