@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, lists, lives, nvidia_gpu, page, scrapes, upkeep
+from tests.bench import answers, image, lists, lives, nvidia_gpu, page, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -46,6 +46,7 @@ BENCHES: dict[str, Bench] = {
     "storm": nvidia_gpu.storm,
     "hung": nvidia_gpu.hung,
     "preferred": nvidia_gpu.preferred,
+    "image": image.image,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
 

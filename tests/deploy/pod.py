@@ -1,5 +1,7 @@
 """The pod of ``deploy/base`` as podman runs it: with the manifest's security context, arguments and mounts, and nothing else."""
 
+import copy
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,25 +12,20 @@ import yaml
 from supervisor.kubelet.simulator import KubeletSimulator
 from supervisor.testing import FakeHost
 from tests.deploy.image import IMAGE, Container, Store
+from tests.deploy.rendering import BASE, FOLDER, kustomize, one, pod_spec
 
 NEVER = 86400
 """Seconds between timed looks: what is found was found by an event."""
-
-BASE = Path(__file__).parents[2] / "deploy/base"
 
 _SECURITY = {"privileged": False, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
 _POD_SECURITY = {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
-def manifest() -> dict[str, Any]:
-    """What the DaemonSet says of its pods."""
-    document = yaml.safe_load((BASE / "daemonset.yaml").read_text())
-    return dict(document["spec"]["template"]["spec"])
-
-
-def config() -> dict[str, Any]:
-    """What the ConfigMap says."""
-    return dict(yaml.safe_load((BASE / "config.yaml").read_text()))
+@functools.cache
+def manifest() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the DaemonSet of the base says of its pods, and the configuration that the base has, as kustomize renders them."""
+    objects = kustomize(FOLDER / BASE)
+    return pod_spec(objects), dict(yaml.safe_load(one(objects, "ConfigMap")["data"]["config.yaml"]))
 
 
 def arguments(store: Store, sources: Mapping[str, Path], *, image: str = IMAGE, command: tuple[str, ...] = ()) -> list[str]:
@@ -36,7 +33,7 @@ def arguments(store: Store, sources: Mapping[str, Path], *, image: str = IMAGE, 
 
     ``sources`` has what is to be mounted in place of the node's directories, by the names of volumes.
     """
-    pod = manifest()
+    pod, _ = manifest()
     (container,) = (each for each in pod["containers"] if each["name"] == "supervisor")
     entry = ["--entrypoint", command[0]] if command else []
     told = command[1:] if command else container["args"]
@@ -71,7 +68,7 @@ class Place:
 
     def __init__(self, kubelet: KubeletSimulator, folder: Path) -> None:
         self.kubelet = kubelet
-        self.config = config()
+        self.config = copy.deepcopy(manifest()[1])
         self.config["plugins"]["generic"]["lookInterval"] = NEVER
         self.sources = {name: folder / name for name in ("config", "run-udev")}
         for source in self.sources.values():
