@@ -21,7 +21,7 @@ PIP := python -m pip --disable-pip-version-check --quiet
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test test-full test-tools handover chaos bench lint protos protos-check lock lock-check wheels test-wheels clean
+.PHONY: help .venv demo test test-full test-tools handover rollout soak chaos e2e bench lint protos protos-check lock lock-check wheels test-wheels image sbom clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +66,19 @@ EXAMPLES ?= 50
 handover: $(STAMP) ## as root: hand over TIMES times for each signal, under load, and print how long the gap was
 	$(BIN)/python -m tests.system.handover_campaign --times $(TIMES)
 
+ROLLOUTS ?= 20
+rollout: $(STAMP) ## as root: replace a container ROLLOUTS times for each signal, while pods come; print the gaps and the rejected pods
+	$(BIN)/python -m tests.system.rollout --times $(ROLLOUTS)
+
+MINUTES ?= 60
+soak: $(STAMP) ## MINUTES of every kind of life at once: memory, threads and descriptors stay as they are
+	$(BIN)/python -m tests.system.soak --minutes $(MINUTES)
+
 chaos: $(STAMP) ## drive EXAMPLES nodes through every kind of fault in random orders
 	$(BIN)/python -m tests.system.chaos --examples $(EXAMPLES)
+
+e2e: $(STAMP) ## the end-to-end tests, on the cluster that KUBECONFIG points at; they make and delete our namespace
+	$(BIN)/python -m pytest -n 0 -p no:randomly $(PYTEST_ARGS) tests/e2e
 
 bench: $(STAMP) ## print the table of benchmarks
 	@$(BIN)/python -m tests.bench
@@ -126,6 +137,28 @@ test-wheels: wheels ## run the tests against the built wheels, in an environment
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cp -r tests pyproject.toml "$$work" && \
 	cp --parents plugins/README.md plugins/*/README.md "$$work" && venv=$$PWD/build/wheels/venv && \
 	cd "$$work" && "$$venv/bin/python" $(PYTEST) -m "not slow and not checkout" --ignore tests/e2e $(PYTEST_ARGS) tests
+
+# The same commit makes the same bytes, whenever and wherever it is built. Another program than podman: BUILD_IMAGE="docker build".
+EPOCH        = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+VERSION      = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+REVISION     = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+IMAGE       ?= device-plugin-supervisor:$(VERSION)
+BUILD_IMAGE ?= podman build --timestamp $(EPOCH)
+IMAGE_ARGS  ?=
+
+image: ## build the container image; IMAGE_ARGS takes more of its arguments, such as --build-arg BASE=...
+	$(BUILD_IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE_DATE_EPOCH=$(EPOCH) \
+	  $(IMAGE_ARGS) --file deploy/Containerfile --tag $(IMAGE) .
+
+# pip tells what it would install here: the same distributions as in the image, where that has this Python and architecture.
+WOULD := $(BIN)/$(PIP) install --dry-run --ignore-installed --no-deps
+
+sbom: wheels ## write the bill of materials (CycloneDX) of what the image gets to dist/sbom.cdx.json
+	@rm -rf build/sbom && mkdir -p build/sbom
+	@$(WOULD) --report build/sbom/locked.json --require-hashes --only-binary :all: -r requirements/run.txt -r deploy/image/pip.txt
+	@$(WOULD) --report build/sbom/ours.json --no-index dist/*.whl
+	@SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/python -m deploy.image.sbom build/sbom/locked.json build/sbom/ours.json > dist/sbom.cdx.json
+	@echo "Written: dist/sbom.cdx.json"
 
 clean: ## remove all that the other targets made
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
