@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -14,6 +14,7 @@ from supervisor import (
     Finding,
     Host,
     HostView,
+    Leftover,
     LookAgain,
     Memory,
     MetricFamily,
@@ -28,6 +29,7 @@ from supervisor_nvidia_gpu.equipment import Equipment
 from supervisor_nvidia_gpu.examining import examine
 from supervisor_nvidia_gpu.explaining import explain
 from supervisor_nvidia_gpu.health.monitor import Monitor, Verdict
+from supervisor_nvidia_gpu.leaving import leftovers
 from supervisor_nvidia_gpu.picture import Picture
 from supervisor_nvidia_gpu.preferred import prefer
 from supervisor_nvidia_gpu.report import GpuEvent, Report
@@ -139,6 +141,11 @@ class NvidiaGpuPlugin:
     def examine(self) -> Iterable[Finding]:
         """Whether this node has what its GPUs need."""
         return examine(self._host, self._config, self._picture, wants_cdi=self._equipment.wants_cdi)
+
+    def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
+        """The CDI specs, where an owner of the node has written them."""
+        directory = self._memory.recall().get(CDI)
+        return leftovers(directory, held) if isinstance(directory, str) and directory else ()
 
     def _verdict(self, unit: str) -> Verdict:
         return self._monitor.verdict(unit, self._clock())

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,21 @@ def check(directory: str, specs: Sequence[Spec], present: Present, lacking: str 
 def withdraw(directory: str) -> int:
     """Remove all files of ours; tells how many. Raises ``OSError`` where one cannot be removed."""
     return _tidy(Path(directory), frozenset())
+
+
+def left(directory: str) -> Mapping[str, frozenset[str]]:
+    """The path of each file of ours, with the CDI devices that it defines, without vendor and class; none of a broken one."""
+    try:
+        names = _names(Path(directory))
+    except OSError:
+        return {}
+    ours = (name for name in names if _TEMPORARY.fullmatch(name) or _is_ours(Path(directory), name))
+    return {str(Path(directory, name)): _defined(Path(directory, name)) for name in ours}
+
+
+def _defined(path: Path) -> frozenset[str]:
+    found = _foreign(_read(path) or b"")
+    return frozenset() if found is None else frozenset(str(device.get("name")) for device in found.devices)
 
 
 def directory_problem(directory: str) -> str:

@@ -1,0 +1,23 @@
+"""The CDI specs that outlive the supervisor, and the held GPUs whose containers need them when they start again."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from supervisor import Leftover
+from supervisor_nvidia_gpu.cdi import files
+from supervisor_nvidia_gpu.units import physical
+
+_UUIDS = ("GPU-", "MIG-")
+"""How the ids of all GPUs and MIG devices begin, whatever their resource is called."""
+
+
+def leftovers(directory: str, held: Mapping[str, Collection[str]]) -> Iterator[Leftover]:
+    """Our specs in this directory.
+
+    A spec that defines GPUs by UUID is needed by those GPUs; one by index, or of something else than GPUs, by any: which container
+    has which of these is not in the ids.
+    """
+    gpus = {device: physical(device).replace("/", "-") for ids in held.values() for device in ids if device.startswith(_UUIDS)}
+    for path, names in files.left(directory).items():
+        by_uuid = any(name.startswith(_UUIDS) for name in names)
+        needed = sorted(device for device, name in gpus.items() if names and (name in names or not by_uuid))
+        yield Leftover(path, tuple(needed))
