@@ -1,0 +1,71 @@
+{{/* What runs after `helm uninstall`: on every node a pod that cleans up and then waits, and a Job that waits for all of them. */}}
+
+{{- define "supervisor.cleanupName" -}}
+{{ include "supervisor.fullname" . }}-cleanup
+{{- end }}
+
+{{- define "supervisor.cleanupSelector" -}}
+app.kubernetes.io/name: device-plugin-supervisor
+app.kubernetes.io/component: cleanup
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Of a list: the root, and the place in the order. After a failure all stays, to be looked at and to go on. */}}
+{{- define "supervisor.cleanupMetadata" -}}
+{{- $root := first . -}}
+name: {{ include "supervisor.cleanupName" $root }}
+labels:
+  {{- include "supervisor.releaseLabels" $root | nindent 2 }}
+  app.kubernetes.io/component: cleanup
+  app.kubernetes.io/part-of: device-plugin-supervisor
+annotations:
+  helm.sh/hook: post-delete
+  helm.sh/hook-weight: {{ last . | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- define "supervisor.cleanupPod" -}}
+metadata:
+  labels:
+    {{- include "supervisor.cleanupSelector" . | nindent 4 }}
+    app.kubernetes.io/part-of: device-plugin-supervisor
+    {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- if or .Values.openshift.enabled .Values.podAnnotations }}
+  annotations:
+    {{- if .Values.openshift.enabled }}
+    openshift.io/required-scc: {{ include "supervisor.cleanupName" . }}
+    {{- end }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* Of both kinds of pods. */}}
+{{- define "supervisor.cleanupSpec" -}}
+serviceAccountName: {{ include "supervisor.cleanupName" . }}
+{{ include "supervisor.placement" . }}
+terminationGracePeriodSeconds: 1
+securityContext:
+  {{- include "supervisor.podSecurity" . | nindent 2 }}
+{{- end }}
+
+{{- define "supervisor.cleanupContainer" -}}
+- name: cleanup
+  {{- include "supervisor.containerImage" . | nindent 2 }}
+  args: [cleanup, --config, /etc/device-plugin-supervisor/config.yaml, --wait, {{ .Values.cleanup.seconds | quote }}]
+  resources:
+    {{- toYaml .Values.resources | nindent 4 }}
+  securityContext:
+    {{- include "supervisor.unprivileged" . | nindent 4 }}
+  volumeMounts:
+    - {name: config, mountPath: /etc/device-plugin-supervisor, readOnly: true}
+    - {name: device-plugins, mountPath: {{ .Values.kubelet.devicePluginsDir | quote }}}
+    - {name: pod-resources, mountPath: {{ .Values.kubelet.podResourcesDir | quote }}, readOnly: true}
+    {{- if .Values.cdi.enabled }}
+    - {name: cdi, mountPath: /var/run/cdi}
+    - {name: device-info, mountPath: /var/run/k8s.cni.cncf.io/devinfo/dp}
+    {{- end }}
+{{- end }}
