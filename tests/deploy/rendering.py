@@ -1,5 +1,6 @@
 """What kustomize makes of ``deploy``, as objects, and how two renderings are compared."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -31,17 +32,28 @@ Object = dict[str, Any]
 
 def kustomize(folder: Path) -> list[Object]:
     """The objects of one kustomization. Raises ``CalledProcessError`` with kustomize's words in ``stderr``."""
-    done = subprocess.run(
-        [KUBECTL, "kustomize", folder], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
-    )
-    return list(yaml.safe_load_all(done.stdout))
+    return _objects(_text(folder))
 
 
 def rendered(base: str = BASE, components: Sequence[str] = (), **more: Any) -> list[Object]:
     """The objects of a user's own kustomization that takes these parts of ``deploy``; ``more`` are further fields of it."""
+    return _objects(_combined(base, tuple(components), yaml.safe_dump(more)))
+
+
+@functools.cache
+def _combined(base: str, components: tuple[str, ...], more: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), base, components, **more)
-        return kustomize(Path(folder))
+        write(Path(folder), base, components, **yaml.safe_load(more))
+        return _text(Path(folder))
+
+
+def _text(folder: Path) -> str:
+    command = [str(KUBECTL), "kustomize", str(folder)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def _objects(text: str) -> list[Object]:
+    return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 def write(folder: Path, base: str, components: Sequence[str], **more: Any) -> None:
