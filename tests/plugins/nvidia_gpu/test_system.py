@@ -241,7 +241,7 @@ def test_time_slices(node: GpuNode) -> None:
 def test_cdi_specs_are_the_owners(node: GpuNode, nvml_library: Path) -> None:
     """A standby writes none; a container is named its GPU; a spec that is gone makes Allocate fail, and is written again."""
     node.show(l40s_pcie())
-    _install_driver(node, nvml_library)
+    install_driver(node, nvml_library)
     node.cdi.mkdir()
     settings: dict[str, Any] = {"deviceListStrategy": ["cdi-cri"]}
     owner = node.start(**settings)
@@ -269,7 +269,7 @@ def test_the_clusters_word_switches_cdi_on(
 ) -> None:
     """With ``auto`` nothing is risked, until the node says that its runtime and its kubelet know CDI."""
     node.show(l40s_pcie())
-    _install_driver(node, nvml_library)
+    install_driver(node, nvml_library)
     node.cdi.mkdir()
     cluster = StoredCluster()
     information = {"containerRuntimeVersion": "containerd://2.1.4", "kubeletVersion": "v1.34.1"}
@@ -285,7 +285,7 @@ def test_the_clusters_word_switches_cdi_on(
     assert pod.containers["main"].options.envs["NVIDIA_VISIBLE_DEVICES"] == uuid
 
 
-def _install_driver(node: GpuNode, library: Path) -> None:
+def install_driver(node: GpuNode, library: Path) -> None:
     """The least that a CDI spec names: a CUDA library of the driver's version beside NVML's."""
     directory = node.nvml.path.parent
     version = node.nvml.layout.driver
