@@ -114,6 +114,9 @@ TOOLS = {
     "shellcheck": Tool(
         Path(sys.executable).with_name("shellcheck").exists, hint="make test-full installs it (requirements/deploy.txt)"
     ),
+    "hadolint": Tool(
+        _exists(str(Path(sys.executable).with_name("hadolint"))), hint="make test-full installs it (requirements/deploy.txt)"
+    ),
     "yamllint": Tool(_module("yamllint"), hint="make test-full installs it (requirements/deploy.txt)"),
     "openssl": Tool(_runs("openssl", "version"), ("openssl",)),
     "cluster": Tool(

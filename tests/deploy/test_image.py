@@ -2,14 +2,13 @@
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from supervisor import scaffold
 from tests.deploy.image import BASE, IMAGE, PYTHON, ROOT, Store, download
+from tests.deploy.others import third_party, write_wheel
 
 pytestmark = [
     pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index"),
@@ -112,36 +111,6 @@ def test_an_argument_says_which_plugins_go_in(store: Store) -> None:
     assert plugins(store, IMAGE) == {"generic": "nothing to do", "nvidia-gpu": "ready"}
     store.build("localhost/generic:test", {"PLUGINS": "generic"})
     assert plugins(store, "localhost/generic:test").keys() == {"generic"}
-
-
-def third_party(store: Store, folder: Path, tag: str, dependencies: str = "") -> None:
-    """Build the image that the files of ``new-plugin`` describe; ``folder/wheels`` has what the index has beside our own."""
-    scaffold.write(folder / "gizmo", scaffold.files(scaffold.Project("acme-gizmo", "acme.example/gizmo")))
-    project = folder / "gizmo/pyproject.toml"
-    project.write_text(project.read_text().replace("dependencies = [", f"dependencies = [{dependencies}", 1))
-    (folder / "wheels").mkdir(exist_ok=True)
-    (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links =\n    /wheelhouse\n    /wheels\n")
-    mounts = {
-        store.context / "build/wheelhouse": "/wheelhouse",
-        folder / "wheels": "/wheels",
-        folder / "pip.conf": "/etc/pip.conf",
-    }
-    volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
-    store.build(tag, {"SUPERVISOR_IMAGE": IMAGE}, *volumes, context=folder / "gizmo")
-
-
-def write_wheel(folder: Path, name: str, version: str) -> None:
-    """A distribution with nothing in it."""
-    folder.mkdir()
-    info = f"{name}-{version}.dist-info"
-    files = {
-        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for file, text in files.items():
-            wheel.writestr(f"{info}/{file}", text)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{info}/{file},,\n" for file in (*files, "RECORD")))
 
 
 def test_others_add_a_plugin_with_one_line(store: Store, tmp_path: Path) -> None:

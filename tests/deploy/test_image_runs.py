@@ -11,8 +11,8 @@ from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from supervisor.testing import FakeHost
 from tests.bench import procfs
 from tests.deploy.image import Store
+from tests.deploy.others import third_party
 from tests.deploy.pod import Place, arguments
-from tests.deploy.test_image import third_party
 from tests.system.rig import assert_sound
 
 pytestmark = [
