@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
-from tests.system.container import Container
+from tests.system.container import Container, System
 from tests.system.handover_campaign import PODS_PER_SECOND, SIGNALS, Relay, distribution
 from tests.system.rig import DISTRIBUTION, RESOURCE, Puppet, install, quietly
 
@@ -26,9 +26,14 @@ MEDIAN, LONGEST = 0.050, 0.500
 class Rollout(Relay):
     """Hand-overs between containers. The first one runs from the start."""
 
+    def system(self) -> System:
+        """What the containers are made of."""
+        return System.of_machine(self.folder / "root")
+
     def join(self) -> Container:
         """Start another container."""
-        container = Container(self.kubelet.paths, self.folder, {"puppet": self.puppet.section()}, self.puppet.script.parent)
+        plugins = {"puppet": self.puppet.section()}
+        container = Container(self.kubelet.paths, self.folder, plugins, self.system(), self.puppet.script.parent)
         self.stack.enter_context(container)
         self.runners.append(container)
         return container
