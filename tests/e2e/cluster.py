@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 NAMESPACE = "device-plugin-supervisor"
 DAEMONSET = "daemonset/device-plugin-supervisor"
 BASE = Path(__file__).parents[2] / "deploy/base"
-PATIENCE = 180.0
-"""Seconds for anything that a cluster does; images are pulled in them."""
+PATIENCE = float(os.environ.get("PATIENCE", "180"))
+"""Seconds for anything that a cluster does; images are pulled in them. PATIENCE in the environment says another number."""
 PAUSE = 0.5
 """Seconds between two questions."""
 

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.requires("cluster"), pytest.mark.timeout(900)]
 
 UNITS = 100
 """Of the resource on each node, as the configuration of deploy/base has it."""
+WATCHED = min(15.0, PATIENCE / 4)
+"""Seconds of looking on after an upgrade: a kubelet tells the API server within ten that it has less to offer."""
 OPENS = "exec 3<>/dev/fuse"
 CONNECTED = f'device_plugin_connected{{resource="{RESOURCE}"}}'
 
@@ -73,6 +75,7 @@ def test_an_upgrade_is_not_seen_by_the_node(cluster: Cluster, node: str, namespa
         cluster.run("rollout", "restart", DAEMONSET, "--namespace", NAMESPACE)
         cluster.run("rollout", "status", DAEMONSET, "--namespace", NAMESPACE, f"--timeout={PATIENCE:g}s")
         cluster.wait("another supervisor is there", lambda: cluster.supervisors().get(node) not in {None, pod})
+        watcher.join(WATCHED)
     finally:
         done.set()
         watcher.join()
