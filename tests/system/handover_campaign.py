@@ -6,10 +6,8 @@
 import argparse
 import math
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,7 @@ from typing import Self
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
-from tests.system.rig import DISTRIBUTION, RESOURCE, Process, Puppet, assert_sound, endpoints, install, quietly
+from tests.system.rig import RESOURCE, Process, Puppet, assert_sound, endpoints, quietly, stage
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 RESOURCES = (RESOURCE, "example.com/second", "example.com/third")
@@ -160,10 +158,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
-    folder = Path(tempfile.mkdtemp(prefix="dps.", dir="/tmp"))
-    try:
-        install(folder)
-        sys.path[:0] = [str(folder), str(DISTRIBUTION)]
+    with stage() as folder:
         for name, number in SIGNALS.items():
             root = folder / name
             root.mkdir()
@@ -173,8 +168,6 @@ def main() -> None:
                 Relay.open(kubelet, Puppet(root), root, args.seed) as relay,
             ):
                 print(f"{name}: {distribution(campaign(relay, args.times, number, args.quiet))}", flush=True)
-    finally:
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +38,19 @@ def install(folder: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: system-test-puppet\nVersion: 1.0\n")
     lines = (f"{name} = puppet\n" for name in ENTRY_POINTS)
     (metadata / "entry_points.txt").write_text("[device_plugin_supervisor.plugins]\n" + "".join(lines))
+
+
+@contextmanager
+def stage() -> Iterator[Path]:
+    """A folder for programs outside pytest, with the puppet installed and a path short enough for sockets; removed with all in it."""
+    with tempfile.TemporaryDirectory(prefix="dps.", dir="/tmp") as name:
+        install(Path(name))
+        before = sys.path.copy()
+        sys.path[:0] = [name, str(DISTRIBUTION)]
+        try:
+            yield Path(name)
+        finally:
+            sys.path[:] = before
 
 
 class Puppet:

@@ -5,10 +5,8 @@ registered and how many pods were rejected meanwhile; it fails when a gap is lon
 """
 
 import argparse
-import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from pathlib import Path
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
 from tests.system.container import Container, System
 from tests.system.handover_campaign import PODS_PER_SECOND, SIGNALS, Relay, distribution
-from tests.system.rig import DISTRIBUTION, RESOURCE, Puppet, install, quietly
+from tests.system.rig import RESOURCE, Puppet, quietly, stage
 
 MEDIAN, LONGEST = 0.050, 0.500
 """Seconds for the gaps of a campaign."""
@@ -126,7 +124,9 @@ def upgrade(rollout: Rollout, times: int, number: int) -> tuple[Judgement, list[
     return judgement, gaps
 
 
-def _campaign(folder: Path, era: str, times: int, number: int) -> tuple[Judgement, list[float]]:
+def measured(folder: Path, times: int, number: int, era: str = "1.37") -> tuple[Judgement, list[float]]:
+    """The same with a node of its own in a new folder, on a stage."""
+    folder.mkdir()
     with (
         quietly(),
         KubeletSimulator(folder / "k", era, sources_delay=0.0) as kubelet,
@@ -145,21 +145,14 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--era", default="1.37")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dps.", dir="/tmp"))
     good = True
-    try:
-        install(folder)
-        sys.path[:0] = [str(folder), str(DISTRIBUTION)]
+    with stage() as folder:
         for name, number in SIGNALS.items():
-            root = folder / name
-            root.mkdir()
-            judgement, gaps = _campaign(root, options.era, options.times, number)
+            judgement, gaps = measured(folder / name, options.times, number, options.era)
             good &= _good(judgement, gaps)
             print(f"{name}: {distribution(gaps)}\n    {judgement}", flush=True)
             for event in judgement.unexcused:
                 print(f"    rejected while a supervisor was registered: {event}")
-    finally:
-        shutil.rmtree(folder)
     return 0 if good else 1
 
 
