@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, image, lists, lives, nvidia_gpu, page, scrapes, upkeep
+from tests.bench import answers, image, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -36,6 +36,7 @@ BENCHES: dict[str, Bench] = {
     "growth": upkeep.growth,
     "idle": upkeep.idle,
     "handover": lives.handover,
+    "rollout": rollouts.rollout,
     "start": lives.start,
     "scrape": scrapes.scrape,
     "scraped": scrapes.scraped,
