@@ -78,7 +78,7 @@ httpGet:
 - {name: config, mountPath: /etc/device-plugin-supervisor, readOnly: true}
 - {name: device-plugins, mountPath: {{ .Values.kubelet.devicePluginsDir | quote }}}
 - {name: pod-resources, mountPath: {{ .Values.kubelet.podResourcesDir | quote }}, readOnly: true}
-- {name: dev, mountPath: /host/dev, readOnly: true, mountPropagation: HostToContainer}
+- {name: dev, mountPath: /host/dev, readOnly: true}
 - {name: run-udev, mountPath: /host/run/udev, readOnly: true}
 {{- range $tree := include "supervisor.sysfs" . | fromYamlArray }}
 - {name: sys-{{ $tree }}, mountPath: /host/sys/{{ $tree }}, readOnly: true}
@@ -131,7 +131,7 @@ httpGet:
     seLinuxOptions: {type: spc_t, level: s0}
   volumeMounts:
     - {name: helper-socket, mountPath: /run/device-plugin-supervisor}
-    - {name: dev, mountPath: /dev, readOnly: true, mountPropagation: HostToContainer}
+    - {name: dev, mountPath: /dev, readOnly: true}
     {{- if include "supervisor.hasDriverRoot" . }}
     - {name: driver-root, mountPath: /driver-root, readOnly: true, mountPropagation: HostToContainer}
     {{- end }}
