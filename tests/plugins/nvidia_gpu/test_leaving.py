@@ -63,9 +63,10 @@ def test_only_ours_are_named(tmp_path: Path) -> None:
     assert needed(tmp_path, held) == {file_name(GPU): (ONE,), f".{file_name(GPU)}.0123abcd.tmp": (), file_name(GDS): ()}
 
 
-def test_a_directory_that_has_gone_holds_nothing(tmp_path: Path) -> None:
-    """After a reboot, /var/run is empty."""
-    assert needed(tmp_path / "nowhere", {}) == {}
+def test_a_directory_that_cannot_be_seen_is_told(tmp_path: Path) -> None:
+    """In a pod without that mount it looks as if nothing were there."""
+    with pytest.raises(FileNotFoundError, match="nowhere, where CDI specs were written, is not there; mount it"):
+        needed(tmp_path / "nowhere", {})
 
 
 def plugin(memory: FakeMemory) -> NvidiaGpuPlugin:

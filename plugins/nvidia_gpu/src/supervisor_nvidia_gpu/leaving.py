@@ -1,6 +1,7 @@
 """The CDI specs that outlive the supervisor, and the held GPUs whose containers need them when they start again."""
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 from supervisor import Leftover
 from supervisor_nvidia_gpu.cdi import files
@@ -14,8 +15,13 @@ def leftovers(directory: str, held: Mapping[str, Collection[str]]) -> Iterator[L
     """Our specs in this directory.
 
     A spec that defines GPUs by UUID is needed by those GPUs; one by index, or of something else than GPUs, by any: which container
-    has which of these is not in the ids.
+    has which of these is not in the ids. Raises ``OSError`` where the directory cannot be seen: from a pod without that mount it looks
+    as if there were nothing.
     """
+    if not Path(directory).is_dir():
+        raise FileNotFoundError(
+            f"{directory}, where CDI specs were written, is not there; mount it, or make it anew if it has gone"
+        )
     gpus = {device: physical(device).replace("/", "-") for ids in held.values() for device in ids if device.startswith(_UUIDS)}
     for path, names in files.left(directory).items():
         by_uuid = any(name.startswith(_UUIDS) for name in names)

@@ -105,12 +105,11 @@ def withdraw(directory: str) -> int:
 
 
 def left(directory: str) -> Mapping[str, frozenset[str]]:
-    """The path of each file of ours, with the CDI devices that it defines, without vendor and class; none of a broken one."""
-    try:
-        names = _names(Path(directory))
-    except OSError:
-        return {}
-    ours = (name for name in names if _TEMPORARY.fullmatch(name) or _is_ours(Path(directory), name))
+    """The path of each file of ours, with the CDI devices that it defines, without vendor and class; none of a broken one.
+
+    Raises ``OSError`` where the directory is not there or cannot be read.
+    """
+    ours = (name for name in _names(Path(directory)) if _TEMPORARY.fullmatch(name) or _is_ours(Path(directory), name))
     return {str(Path(directory, name)): _defined(Path(directory, name)) for name in ours}
 
 
