@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from supervisor.cli import COMMANDS, main
 from supervisor.config import API_VERSION, KIND
 from tests.deploy.pages import ROOT, Page, slug, words
+from tests.e2e.cluster import kubectl
 
 pytestmark = pytest.mark.checkout
 
@@ -91,6 +94,22 @@ def test_every_object_of_kubernetes_is_valid() -> None:
     assert shown
     for each in shown:
         validate(each, "1.25", strict=True)
+
+
+@pytest.mark.requires("kubectl")
+def test_every_kustomization_can_be_rendered(tmp_path: Path) -> None:
+    """What is shown works on deploy/base, wherever the reader has it, and patches and images find their place."""
+    texts = [text for path in PAGES for text in Page(path).blocks("yaml") if "\nkind: Kustomization\n" in text]
+    assert len(texts) >= 2
+    (tmp_path / "config.yaml").write_text("plugins: {}\n")
+    for text in texts:
+        base = os.path.relpath(DEPLOY / "base", tmp_path.resolve())
+        shown = yaml.safe_load(text) | {"resources": [base]}
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(shown))
+        done = subprocess.run([kubectl(), "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        bare = subprocess.run([kubectl(), "kustomize", str(DEPLOY / "base")], capture_output=True, text=True, check=True)
+        assert done.stdout != bare.stdout
 
 
 @page
