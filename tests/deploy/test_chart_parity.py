@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from supervisor.config_file import parse
-from tests.deploy.chart import objects
-from tests.deploy.rendering import BASE, COMPONENTS, OVERLAYS, canonical, rendered
+from tests.deploy.chart import hooks, objects
+from tests.deploy.rendering import BASE, COMPONENTS, FOLDER, OVERLAYS, canonical, kustomize, rendered
 
 pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "kustomize")]
 
 HELMS = {
     # Labels whose values only a release has.
     *("helm.sh/chart", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"),
-    # Helm takes away what it made, but for this.
-    "helm.sh/resource-policy",
+    # What Helm does with an object when the release goes.
+    *("helm.sh/resource-policy", "helm.sh/hook", "helm.sh/hook-weight", "helm.sh/hook-delete-policy"),
     # The chart starts pods anew for a new configuration where that is needed; with kustomize people do.
     "checksum/restart-sections",
 }
@@ -132,6 +132,17 @@ def test_the_chart_makes_what_kustomize_makes_and_switches_it_on(name: str) -> N
     assert ours.pop(key)["data"]["config.yaml"] != theirs.pop(key)["data"]["config.yaml"]
     for other, expected in theirs.items():
         assert ours[other] == expected, other
+
+
+def test_what_cleans_up_after_the_chart_is_what_cleans_up_after_kustomize() -> None:
+    """The hooks have a Job besides, and what it needs; and their configuration is the one that the supervisor had."""
+    theirs = comparable(kustomize(FOLDER / "cleanup"))
+    ours = comparable(hooks({"cleanup": {"enabled": True, "seconds": 600}, "priorityClassName": ""}))
+    assert {kind for kind, _ in ours.keys() - theirs.keys()} == {"Role", "RoleBinding", "Job"}
+    assert {kind for kind, _ in theirs.keys() - ours.keys()} == {"Namespace"}
+    for key in theirs.keys() & ours.keys():
+        if key[0] != "ConfigMap":
+            assert ours[key] == theirs[key], key
 
 
 def test_every_component_and_overlay_has_its_values() -> None:

@@ -6,8 +6,8 @@
 
 {{- define "supervisor.cleanupSelector" -}}
 app.kubernetes.io/name: device-plugin-supervisor
-app.kubernetes.io/component: cleanup
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+app.kubernetes.io/instance: {{ (first .).Release.Name }}
 {{- end }}
 
 {{/* Of a list: the root, and the place in the order. After a failure all stays, to be looked at and to go on. */}}
@@ -24,23 +24,24 @@ annotations:
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
+{{/* Of a list: the root, and the pods' component. */}}
 {{- define "supervisor.cleanupPod" -}}
-metadata:
-  labels:
-    {{- include "supervisor.cleanupSelector" . | nindent 4 }}
-    app.kubernetes.io/part-of: device-plugin-supervisor
-    {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- if or .Values.openshift.enabled .Values.podAnnotations }}
-  annotations:
-    {{- if .Values.openshift.enabled }}
-    openshift.io/required-scc: {{ include "supervisor.cleanupName" . }}
-    {{- end }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+{{- $root := first . -}}
+labels:
+  {{- include "supervisor.cleanupSelector" . | nindent 2 }}
+  app.kubernetes.io/part-of: device-plugin-supervisor
+  {{- with merge (dict) $root.Values.podLabels $root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- if or $root.Values.openshift.enabled $root.Values.podAnnotations }}
+annotations:
+  {{- if $root.Values.openshift.enabled }}
+  openshift.io/required-scc: {{ include "supervisor.cleanupName" $root }}
+  {{- end }}
+  {{- with $root.Values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Of both kinds of pods. */}}
@@ -52,6 +53,7 @@ securityContext:
   {{- include "supervisor.podSecurity" . | nindent 2 }}
 {{- end }}
 
+{{/* The control groups tell which pods live: the kubelet's own notes may be old when no plugin tells it anything. */}}
 {{- define "supervisor.cleanupContainer" -}}
 - name: cleanup
   {{- include "supervisor.containerImage" . | nindent 2 }}
@@ -64,8 +66,7 @@ securityContext:
     - {name: config, mountPath: /etc/device-plugin-supervisor, readOnly: true}
     - {name: device-plugins, mountPath: {{ .Values.kubelet.devicePluginsDir | quote }}}
     - {name: pod-resources, mountPath: {{ .Values.kubelet.podResourcesDir | quote }}, readOnly: true}
-    {{- if .Values.cdi.enabled }}
+    - {name: cgroup, mountPath: /host/sys/fs/cgroup, readOnly: true}
     - {name: cdi, mountPath: /var/run/cdi}
     - {name: device-info, mountPath: /var/run/k8s.cni.cncf.io/devinfo/dp}
-    {{- end }}
 {{- end }}
