@@ -230,6 +230,9 @@ def test_the_runtime_overlay_has_no_privileged_container() -> None:
     objects = rendered("overlays/nvidia-runtime")
     assert containers(objects).keys() == {"supervisor"}
     assert pod_spec(objects)["runtimeClassName"] == "nvidia"
+    # The runtime ends a container that asks for MIG's monitor, or its configuration, without CAP_SYS_ADMIN.
+    asked = {each["name"] for each in containers(objects)["supervisor"]["env"]}
+    assert {name for name in asked if name.startswith("NVIDIA_")} == {"NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
 
 
 # --- labels of directories --------------------------------------------------------------------------------------------

@@ -44,7 +44,6 @@ httpGet:
     {{- if .Values.nvidia.runtimeClassName }}
     - {name: NVIDIA_VISIBLE_DEVICES, value: all}
     - {name: NVIDIA_DRIVER_CAPABILITIES, value: utility}
-    - {name: NVIDIA_MIG_MONITOR_DEVICES, value: all}
     {{- end }}
     {{- with .Values.env }}
     {{- toYaml . | nindent 4 }}
@@ -79,6 +78,8 @@ httpGet:
 - {name: device-plugins, mountPath: {{ .Values.kubelet.devicePluginsDir | quote }}}
 - {name: pod-resources, mountPath: {{ .Values.kubelet.podResourcesDir | quote }}, readOnly: true}
 - {name: dev, mountPath: /host/dev, readOnly: true}
+- {name: nothing, mountPath: /host/dev/pts, readOnly: true}
+- {name: nothing, mountPath: /host/dev/shm, readOnly: true}
 - {name: run-udev, mountPath: /host/run/udev, readOnly: true}
 {{- range $tree := include "supervisor.sysfs" . | fromYamlArray }}
 - {name: sys-{{ $tree }}, mountPath: /host/sys/{{ $tree }}, readOnly: true}
