@@ -5,9 +5,9 @@ when the supervisor was larger than it may be, has grown, or kept threads or des
 """
 
 import argparse
-import dataclasses
 import itertools
 import json
+import os
 import statistics
 import sys
 import threading
@@ -15,14 +15,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from supervisor.host import Host
 from supervisor.kubelet.simulator import EventKind, Fault, KubeletSimulator
-from tests.bench import procfs
 from tests.system.rig import RESOURCE, Process, Puppet, assert_sound, quietly, stage
 from tests.system.siege import Siege
 
@@ -48,13 +48,28 @@ PAGES = ("/", "/status", "/readyz", "/livez")
 NULL = {"resources": [{"name": "example.com/null", "match": [{"path": "/dev/null"}], "replicas": 8}]}
 
 
+class Usage(NamedTuple):
+    """What a process uses. Threads may end while it is looked at."""
+
+    rss: float
+    """MiB that are resident."""
+    threads: int
+    descriptors: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """At this moment. Raises ``FileNotFoundError`` when it has ended."""
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return cls(int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")))
+
+
 @dataclass(frozen=True)
 class Sample:
     """One measure."""
 
     at: float
     """Seconds of life before it."""
-    usage: procfs.Usage
+    usage: Usage
 
 
 def growth(samples: Sequence[Sample]) -> float:
@@ -63,7 +78,7 @@ def growth(samples: Sequence[Sample]) -> float:
     return slope * (samples[-1].at - samples[0].at)
 
 
-def problems(samples: Sequence[Sample], before: procfs.Usage, after: procfs.Usage) -> list[str]:
+def problems(samples: Sequence[Sample], before: Usage, after: Usage) -> list[str]:
     """What is wrong, with the supervisor at rest before and after all that."""
     largest, more = max(sample.usage.rss for sample in samples), growth(samples)
     checks = {
@@ -90,24 +105,25 @@ class Soak:
         )
         self._kubelets = itertools.cycle([self._another_kubelet, self._another_stream])
 
-    def rest(self) -> procfs.Usage:
+    def rest(self) -> Usage:
         """What it uses when nothing has happened for a while. Raises ``TimeoutError`` unless all is well then."""
         self.puppet.show({"w0": "", "w1": ""})
         time.sleep(REST)
         self.process.wait_ready("active")
         assert_sound(self.kubelet)
-        return procfs.usage(self.process.pid)
+        return Usage.of(self.process.pid)
 
     def live(self, seconds: float) -> Iterator[Sample]:
         """All kinds of life for so long; a measure every now and then."""
         began = time.monotonic()
-        with self._deeds():
-            while (at := time.monotonic() - began) < seconds:
-                yield Sample(at, procfs.usage(self.process.pid))
+        with self._deeds() as running:
+            while (at := time.monotonic() - began) < seconds and not any(deed.done() for deed in running):
+                yield Sample(at, Usage.of(self.process.pid))
                 time.sleep(TICK)
 
     @contextmanager
-    def _deeds(self) -> Iterator[None]:
+    def _deeds(self) -> Iterator[list[Future[None]]]:
+        """All of them at the same time, each again and again; one that fails ends."""
         over = threading.Event()
         kinds = (
             (HEALTH, self._another_health),
@@ -120,7 +136,7 @@ class Soak:
         with ThreadPoolExecutor(len(kinds)) as pool, siege(), self.kubelet.admission_load(RESOURCE, PODS_PER_SECOND) as finish:
             running = [pool.submit(_repeat, over, seconds, deed) for seconds, deed in kinds]
             try:
-                yield
+                yield running
             finally:
                 over.set()
                 for each in running:
@@ -198,7 +214,7 @@ def soak(folder: Path, minutes: float, tell: Callable[[str], object]) -> list[st
     with soaking(folder) as run:
         busiest = max(sample.usage.threads for sample in run.live(WARM_UP))
         # Threads of a pool that grows with its work need not be the same number at every rest.
-        before = dataclasses.replace(run.rest(), threads=busiest)
+        before = run.rest()._replace(threads=busiest)
         tell(_line("minutes", "RSS MiB", "threads", "descriptors"))
         for sample in run.live(seconds):
             if sample.at >= told * seconds / LINES:
@@ -215,7 +231,7 @@ def soak(folder: Path, minutes: float, tell: Callable[[str], object]) -> list[st
     return problems(samples, before, after)
 
 
-def _cells(usage: procfs.Usage) -> tuple[str, str, str]:
+def _cells(usage: Usage) -> tuple[str, str, str]:
     return f"{usage.rss:.1f}", str(usage.threads), str(usage.descriptors)
 
 

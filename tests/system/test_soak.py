@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.procfs import Usage
 from tests.system import soak
 from tests.system.rig import Puppet
-from tests.system.soak import MOST_MEMORY, Sample, growth, problems
+from tests.system.soak import MOST_MEMORY, Sample, Usage, growth, problems
 
 MINUTES = float(os.environ.get("MINUTES", "3"))
 
@@ -26,7 +25,7 @@ def test_nothing_grows(puppet: Puppet, short_dir: Path) -> None:
 
 
 def used(rss: float, threads: int = 10, descriptors: int = 30) -> Usage:
-    return Usage(rss, threads, descriptors, 0.0, 0)
+    return Usage(rss, threads, descriptors)
 
 
 def measured(*memory: float) -> Sequence[Sample]:
