@@ -150,9 +150,10 @@ def test_an_image_has_a_tag(tmp_path: Path) -> None:
 
 
 @pytest.mark.requires("kubectl")
-def test_what_is_applied_can_be_rendered(tmp_path: Path) -> None:
-    """A real kubectl makes the objects of deploy/base, with the image, from a folder elsewhere."""
-    kustomization(tmp_path, "registry.example.com:5000/team/image:1.2")
+@pytest.mark.parametrize("source", ["deploy/base", "deploy/overlays/openshift"])
+def test_what_is_applied_can_be_rendered(source: str, tmp_path: Path) -> None:
+    """A real kubectl makes the objects, with the image, from a folder elsewhere."""
+    kustomization(tmp_path, "registry.example.com:5000/team/image:1.2", source)
     done = subprocess.run([kubectl(), "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     objects = list(yaml.safe_load_all(done.stdout))

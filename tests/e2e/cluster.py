@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 NAMESPACE = "device-plugin-supervisor"
 DAEMONSET = "daemonset/device-plugin-supervisor"
-BASE = Path(__file__).parents[2] / "deploy/base"
+ROOT = Path(__file__).parents[2]
 PATIENCE = float(os.environ.get("PATIENCE", "180"))
 """Seconds for anything that a cluster does; images are pulled in them. PATIENCE in the environment says another number."""
 PAUSE = 0.5
@@ -116,12 +116,12 @@ def _ready(pod: Any) -> bool:
     return is_ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def kustomization(folder: Path, image: str) -> None:
-    """Write a folder that installs ``deploy/base`` with an image, NAME:TAG."""
+def kustomization(folder: Path, image: str, source: str = "deploy/base") -> None:
+    """Write a folder that installs a kustomization of the checkout with an image, NAME:TAG."""
     name, _, tag = image.rpartition(":")
     if not name or "/" in tag:
         raise ValueError(f"{image} has no tag")
-    base = os.path.relpath(BASE, folder.resolve())  # kustomize takes no absolute path
+    base = os.path.relpath(ROOT / source, folder.resolve())  # kustomize takes no absolute path
     (folder / "kustomization.yaml").write_text(_KUSTOMIZATION.format(base=base, name=name, tag=tag))
 
 

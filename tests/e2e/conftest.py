@@ -30,9 +30,10 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is applied: deploy/base with the image that IMAGE names."""
+    """What is applied: deploy/base, or on OpenShift OVERLAY=deploy/overlays/openshift, with the image that IMAGE names."""
     folder = tmp_path_factory.mktemp("e2e")
-    kustomization(folder, os.environ.get("IMAGE", "device-plugin-supervisor:0.1.0"))
+    image = os.environ.get("IMAGE", "device-plugin-supervisor:0.1.0")
+    kustomization(folder, image, os.environ.get("OVERLAY", "deploy/base"))
     return folder
 
 
