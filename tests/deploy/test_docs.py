@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from supervisor.cli import COMMANDS, main
 from supervisor.config import API_VERSION, KIND
+from tests.bench import sizing
 from tests.deploy.pages import ROOT, Page, slug, words
 from tests.e2e.cluster import kubectl
 
@@ -226,6 +227,18 @@ def test_every_plugin_has_its_least_privilege() -> None:
     entry_points = (ROOT / "plugins").glob("*/pyproject.toml")
     names = {re.findall(r'device_plugin_supervisor\.plugins"\]\n"?([\w-]+)"?', file.read_text())[0] for file in entry_points}
     assert {row[0] for row in rows} == names | {"all"}
+
+
+def test_the_table_of_sizes_is_what_the_bench_writes() -> None:
+    """Each size has its row, no figure is missing, and the next table finds its place."""
+    text = (DEPLOY / "README.md").read_text()
+    ((_, rows),) = ((titles, rows) for titles, rows in Page(DEPLOY / "README.md").tables() if titles[0] == "resources")
+    assert [(row[0], row[1]) for row in rows] == [(str(resources), f"{devices:,}") for resources, devices in sizing.SIZES]
+    assert all(re.fullmatch(r"\d+ MiB", row[2]) and re.fullmatch(r"\d+\.\d m", row[3]) for row in rows)
+    again = sizing.filled(text, sizing.table([(1.0, 2.0)] * len(sizing.SIZES)))
+    assert again.count("| 1 MiB | 2.0 m |") == len(rows)
+    with pytest.raises(ValueError, match="0 blocks"):
+        sizing.filled("no block", "")
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="[]()\n"), max_size=30))
