@@ -49,10 +49,18 @@ def test_pods_are_seen_by_their_control_groups(tmp_path: Path, layout: str, uid:
 def test_where_no_groups_of_the_kubelet_are_seen_nothing_is_known(tmp_path: Path) -> None:
     """Such as under a root of their own, or without the host's /sys; a kubelet without a pod is another thing."""
     assert living_pods(str(tmp_path)) is None
-    (tmp_path / "fs/cgroup/system.slice").mkdir(parents=True)
+    for name in ("system.slice", "kubelet.slice", f"custom/kubepods/pod{LIVING}"):
+        (tmp_path / "fs/cgroup" / name).mkdir(parents=True)
     assert living_pods(str(tmp_path)) is None
     (tmp_path / "fs/cgroup/kubepods.slice").mkdir()
     assert living_pods(str(tmp_path)) == frozenset()
+
+
+def test_groups_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    """What stands in the way is no proof that no pod lives."""
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs/cgroup").symlink_to("cgroup")
+    assert living_pods(str(tmp_path)) is None
 
 
 def test_the_checkpoint_counts_for_living_pods(tmp_path: Path) -> None:
@@ -96,7 +104,10 @@ def test_a_kubelet_that_is_starting_proves_nothing(kubelet: KubeletSimulator, tm
     kubelet.paths.socket.unlink()
     dead.rename(kubelet.paths.socket)
     reading = read(Place(kubelet.paths.device_plugins, str(kubelet.paths.pod_resources_socket), sysfs=str(tmp_path)))
-    assert (reading.complete, reading.reason) == (False, "the kubelet is starting")
+    assert (reading.complete, reading.reason) == (
+        False,
+        "the kubelet is starting: its pod resources are there, kubelet.sock is not",
+    )
 
 
 def _bind_and_die(path: Path) -> None:
