@@ -1,5 +1,6 @@
 """The manifests say what the program means: its arguments, paths, ports and probes, its configuration, its updates."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from supervisor.cli import main
 from supervisor.config import SupervisorConfig
 from supervisor.config_file import DEFAULT_PATH, load
 from supervisor.host import Host
+from supervisor_nvidia_gpu.cdi.libraries import find
+from supervisor_nvidia_gpu.driver_root import MOUNT, DriverRoot
 from tests.deploy import monitoring
 from tests.deploy.admission import update_problems
 from tests.deploy.rendering import (
@@ -26,6 +29,7 @@ from tests.deploy.rendering import (
     pod_spec,
     rendered,
 )
+from tests.plugins.nvidia_gpu.driver import DRIVER, Place
 
 pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
 
@@ -115,8 +119,8 @@ def test_the_helper_listens_where_it_is_looked_for(component: str) -> None:
     objects = rendered(components=[f"components/{component}"])
     directory = str(Path(Host().helper_socket).parent)
     for container in ("supervisor", "helper"):
-        (mount,) = (mount for mount, volume in mounts(objects, container) if "emptyDir" in volume)
-        assert mount["mountPath"] == directory
+        (volume,) = (volume for mount, volume in mounts(objects, container) if mount["mountPath"] == directory)
+        assert (volume["name"], "emptyDir" in volume) == ("helper-socket", True)
 
 
 def test_the_helper_can_open_what_the_supervisor_sees() -> None:
@@ -125,9 +129,25 @@ def test_the_helper_can_open_what_the_supervisor_sees() -> None:
     assert paths(objects, "helper") == {"/dev": "/dev", "/driver-root": "/"}
     propagation = {mount["mountPath"]: mount.get("mountPropagation") for mount, _ in mounts(objects, "helper")}
     assert propagation["/driver-root"] == "HostToContainer"
-    driver = {path: host for path, host in paths(objects).items() if path.startswith("/driver-root")}
-    assert driver == {"/driver-root/usr": "/usr", "/driver-root/lib": "/lib"}
     assert containers(objects)["helper"]["terminationMessagePath"].startswith("/run/")
+
+
+@pytest.mark.parametrize("merged", [True, False], ids=["lib is a link", "lib is a directory"])
+def test_the_supervisor_finds_a_driver_in_what_it_sees_of_the_host(tmp_path: Path, merged: bool) -> None:
+    """Libraries, programs and firmware for CDI specs: the same as in the whole root, which it does not get."""
+    node = Place(tmp_path / "node")
+    (node.root / "usr/lib").mkdir(parents=True)
+    if merged:
+        (node.root / "lib").symlink_to("usr/lib")
+    node.install()
+    seen = {path: host for path, host in paths(rendered(components=["components/nvidia"])).items() if path.startswith(MOUNT)}
+    assert seen
+    for path, host in seen.items():
+        shutil.copytree(node.root / host[1:], tmp_path / "pod" / path[1:])
+    whole, part = (find(root, DRIVER) for root in (node.driver, DriverRoot("/", f"{tmp_path}/pod{MOUNT}")))
+    assert (whole.problem, part.problem) == ("", "")
+    assert part.libraries == whole.libraries
+    assert {each.container_path for each in part.files} == {each.container_path for each in whole.files}
 
 
 # --- probes and updates -----------------------------------------------------------------------------------------------
