@@ -54,10 +54,14 @@ def _security(store: Store, pod: Mapping[str, Any], container: Mapping[str, Any]
 
 
 def _mounts(pod: Mapping[str, Any], container: Mapping[str, Any], sources: Mapping[str, Path]) -> Iterator[str]:
-    paths = {volume["name"]: volume.get("hostPath", {}).get("path", "") for volume in pod["volumes"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
-        source = sources.get(mount["name"]) or paths[mount["name"]]
+        volume = volumes[mount["name"]]
         mode = "ro" if mount.get("readOnly") else "rw"
+        if "emptyDir" in volume:
+            yield f"--mount=type=tmpfs,destination={mount['mountPath']},{mode}"
+            continue
+        source = sources.get(mount["name"]) or volume["hostPath"]["path"]
         follow = "rslave" if mount.get("mountPropagation") == "HostToContainer" else "rprivate"
         # No device opens below `nodev`, as under the device cgroup of a node.
         yield f"--volume={source}:{mount['mountPath']}:{mode},nodev,{follow}"

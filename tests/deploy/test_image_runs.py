@@ -59,13 +59,11 @@ def status(pid: int) -> dict[str, str]:
 
 
 def writable(pid: int) -> set[str]:
-    """Where a process could write files of a disk."""
+    """Where a process could write below the places that are mounted for it, also into what is mounted further below."""
     lines = (line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines())
-    return {
-        where
-        for _, where, kind, options, *_ in lines
-        if kind in {"ext4", "xfs", "btrfs", "overlay"} and "rw" in options.split(",")
-    }
+    options = {where: words.split(",") for _, where, _, words, *_ in lines}  # the last one at a place is on top
+    ours = ("/host", "/var", "/etc/device-plugin-supervisor", "/run")
+    return {where for where, words in options.items() if where.startswith(ours) and "rw" in words}
 
 
 def test_it_registers_and_a_pod_gets_fuse(store: Store, place: Place) -> None:

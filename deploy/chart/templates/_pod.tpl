@@ -76,6 +76,8 @@ seLinuxOptions: {type: {{ .Values.selinux.type }}, level: {{ .Values.selinux.lev
   hostPath: {path: {{ .Values.kubelet.podResourcesDir | quote }}, type: DirectoryOrCreate}
 - name: dev
   hostPath: {path: /dev, type: Directory}
+- name: nothing
+  emptyDir: {sizeLimit: 1Mi}
 - name: run-udev
   hostPath: {path: /run/udev, type: DirectoryOrCreate}
 {{- range $tree := include "supervisor.sysfs" . | fromYamlArray }}
