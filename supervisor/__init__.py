@@ -16,7 +16,7 @@ The map, in the order in which data flows::
     who holds what      bookkeeping (reads the ledger)   attribution (what may be said of it)
     what people see     observe/reporting -> report (the document) -> observe/page, /status, cli/status   observe/http (who may see it)
     what the cluster sees cluster/ (Events, node condition, node facts; the only one that speaks to the Kubernetes API)
-    how it is told      config (values)   config_file, decoding, yamltext (reading)   config_watch   cli/ (one file for each command)
+    how it is told      config (values)   config_file, decoding, yamltext (reading)   profiles (for which nodes)   config_watch   cli/ (one file for each command)
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
     what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)
     what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)

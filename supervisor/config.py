@@ -217,6 +217,27 @@ class PluginSection(Struct, frozen=True):
     """The plugin's own keys with plain values."""
 
 
+class ProfileMatch(_Strict, frozen=True):
+    """Which nodes a profile is for: all that is said here must hold."""
+
+    node_name: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """Patterns like ``gpu-*``; one of them must fit the node's name."""
+    path: tuple[HostPath, ...] = ()
+    """Patterns like ``/sys/class/infiniband/*``, as the host names them; one of them must lead to something."""
+    pci: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f*?]+:[0-9a-f*?]+\Z", description="vendor:device, like 10de:*")], ...] = ()
+    """Patterns of PCI functions; one of them must fit one that is there, whether or not it has a driver."""
+    labels: Mapping[str, str] = {}
+    """Labels that the node must have, each with its value; they are known only with ``kubernetes.nodeInfo``."""
+
+
+class Profile(_Strict, frozen=True):
+    """Sections of plugins for some nodes, in place of those that hold for all."""
+
+    name: Annotated[str, Meta(pattern=r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", description="a name of [a-z0-9-]")]
+    when: ProfileMatch
+    plugins: Mapping[str, PluginSection] = field(default_factory=dict)
+
+
 class SupervisorConfig(_Strict, frozen=True):
     """The whole file."""
 
@@ -230,6 +251,8 @@ class SupervisorConfig(_Strict, frozen=True):
     metrics: MetricsConfig = MetricsConfig()
     kubernetes: KubernetesConfig = KubernetesConfig()
     plugins: Mapping[str, PluginSection] = field(default_factory=dict)
+    """Those of the profiles that hold here are in it."""
+    profiles: tuple[Profile, ...] = ()
 
     def section(self, name: str) -> PluginSection:
         """A plugin that is not mentioned has an empty section."""

@@ -7,7 +7,7 @@ which stay as they are until ``Document.decode_plugin`` gives them the type that
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from supervisor.config import API_VERSION, DEFAULTS, KIND, OPTION_KEYS, PluginOptions, PluginSection, SupervisorConfig
 from supervisor.decoding import decode, did_you_mean
 from supervisor.errors import ConfigError, PluginRefused
+from supervisor.host import Host
 from supervisor.yamltext import Node, Position, Problem, read
 
 DEFAULT_PATH = "/etc/device-plugin-supervisor/config.yaml"
@@ -29,12 +30,37 @@ MOST_LINES = 100
 class Document:
     """A configuration that is valid as far as the core knows, and the text it came from."""
 
-    def __init__(self, path: str, data: bytes | None, config: SupervisorConfig, root: Node) -> None:
+    def __init__(
+        self,
+        path: str,
+        data: bytes | None,
+        config: SupervisorConfig,
+        root: Node,
+        profiles: tuple[str, ...] = (),
+        plugins: Mapping[str, Node] | None = None,
+    ) -> None:
+        """``plugins``: each section's part of the text, if that is not what stands under ``plugins``."""
         self.path = path
         self.data = data
         """The text, or ``None`` where there is no file and the defaults hold."""
         self.config = config
+        self.profiles = profiles
+        """The names of the profiles that hold, in the order of the file."""
         self._root = root
+        self._plugins = _section_nodes(root) if plugins is None else plugins
+
+    def with_profiles(self, names: Collection[str]) -> "Document":
+        """The same text where these profiles hold: their sections take the place of those under ``plugins``, the last one wins."""
+        nodes = _section_nodes(self._root)
+        sections, _ = _sections(self._root.children.get("plugins"))
+        holding = []
+        for number, profile in enumerate(self.config.profiles):
+            if profile.name in names:
+                holding.append(profile.name)
+                nodes |= _section_nodes(self._root.children["profiles"].children[number])
+                sections |= profile.plugins
+        config = replace(self.config, plugins=sections)
+        return Document(self.path, self.data, config, self._root, tuple(holding), nodes)
 
     def section(self, name: str) -> PluginSection:
         return self.config.section(name)
@@ -52,6 +78,8 @@ class Document:
     def problem(self, text: str, *keys: str | int) -> str:
         """One line about the value under ``keys``, in the form of all problems, or about the nearest thing there is."""
         node = self._root
+        if keys[:1] == ("plugins",) and (section := self._plugins.get(str(keys[1]))) is not None:
+            node, keys = section, keys[2:]
         for key in keys:
             node = node.children.get(key, node)
         return render(self.path, [Problem(node.key_at, node.path, text)])[0]
@@ -74,10 +102,9 @@ class Document:
         return value, problems
 
     def _section_node(self, name: str) -> Node:
-        plugins = self._root.children.get("plugins", self._root)
-        found = plugins.children.get(name) if plugins is not self._root else None
+        found = self._plugins.get(name)
         if found is None or found.value is None:
-            return Node(plugins.at, f"plugins.{name}", {})
+            return Node(self._root.children.get("plugins", self._root).at, f"plugins.{name}", {})
         return found
 
 
@@ -142,12 +169,55 @@ def parse(data: bytes, path: str = "config.yaml") -> Document:
     core = root.without("plugins", *(key for key, child in root.children.items() if child.value is None))
     if not isinstance(root.value, dict):
         core = root
-    config, found = decode(core, SupervisorConfig, ["plugins"])
+    config, found = decode(_without_profiles_sections(core), SupervisorConfig, ["plugins"])
     sections, found_in_sections = _sections(root.children.get("plugins"))
-    problems += found + found_in_sections
+    profiles, found_in_profiles = _profiles(root.children.get("profiles"))
+    problems += found + found_in_sections + found_in_profiles
     if problems:
         raise ConfigError(render(path, problems))
-    return Document(path, data, replace(config, plugins=sections), root)
+    whole = tuple(replace(profile, plugins=own) for profile, own in zip(config.profiles, profiles, strict=True))
+    return Document(path, data, replace(config, plugins=sections, profiles=whole), root)
+
+
+def _section_nodes(parent: Node) -> dict[str, Node]:
+    plugins = parent.children.get("plugins")
+    return {} if plugins is None else dict(plugins.children)
+
+
+def _without_profiles_sections(core: Node) -> Node:
+    """The core's part of the text: what stands under ``plugins`` of a profile is for the plugins, as at the top."""
+    profiles = core.children.get("profiles")
+    if profiles is None or not isinstance(profiles.value, list):
+        return core
+    twin, listed = core.without(), profiles.copy()
+    listed.children = {
+        number: profile.without("plugins") if isinstance(profile.value, dict) else profile
+        for number, profile in profiles.children.items()
+    }
+    listed.rebuild()
+    twin.children["profiles"] = listed
+    twin.rebuild()
+    return twin
+
+
+def _profiles(listed: Node | None) -> tuple[list[dict[str, PluginSection]], list[Problem]]:
+    """The sections of each profile, and what is wrong with profiles beyond the types of their keys."""
+    found: list[dict[str, PluginSection]] = []
+    problems: list[Problem] = []
+    names: set[str] = set()
+    for profile in listed.children.values() if listed is not None and isinstance(listed.value, list) else ():
+        sections, mistakes = _sections(profile.children.get("plugins"))
+        found.append(sections)
+        problems += mistakes
+        name, when = profile.children.get("name"), profile.children.get("when")
+        if name is not None and isinstance(name.value, str):
+            if name.value in names:
+                problems.append(Problem(name.at, name.path, "Expected another name: a profile above has this one"))
+            names.add(name.value)
+        problems += _unseen(when.children.get("path")) if when is not None else []
+        if when is not None and when.value == {}:
+            problems.append(Problem(when.at, when.path, "Expected a condition: sections for every node belong under plugins"))
+    return found, problems
 
 
 def _sections(plugins: Node | None) -> tuple[dict[str, PluginSection], list[Problem]]:
@@ -166,6 +236,17 @@ def _sections(plugins: Node | None) -> tuple[dict[str, PluginSection], list[Prob
         problems += found
         sections[name] = PluginSection(options, own.value)
     return sections, problems
+
+
+def _unseen(paths: Node | None) -> list[Problem]:
+    """Patterns of paths that this process could never see."""
+    patterns = paths.children.values() if paths is not None and isinstance(paths.value, list) else ()
+    text = "Expected a path below /sys, /dev, /proc or /run/udev: no other of the host's is seen"
+    return [
+        Problem(each.at, each.path, text)
+        for each in patterns
+        if isinstance(each.value, str) and Host().local(each.value) is None
+    ]
 
 
 def _own_keys(name: str, type_: type[Struct]) -> frozenset[str]:

@@ -208,6 +208,8 @@ class ConfigApplied(Event, frozen=True):
     generation: int
     changed: tuple[str, ...]
     pending: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    """The names of those that hold on this node."""
 
 
 class ConfigRejected(Event, frozen=True):

@@ -98,6 +98,8 @@ class ConfigReport(_Told, frozen=True):
     """What is wrong with the newest edit; the last good one is in force."""
     pending: tuple[str, ...] = ()
     """Sections that take effect at the next start."""
+    profiles: tuple[str, ...] = ()
+    """The names of those that hold on this node."""
 
 
 class AttributionReport(_Told, frozen=True):

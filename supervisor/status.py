@@ -115,6 +115,8 @@ class ConfigStatus(Struct, frozen=True):
     """What is wrong with the newest edit; the last good one is in force."""
     pending: tuple[str, ...] = ()
     """Sections that take effect at the next start."""
+    profiles: tuple[str, ...] = ()
+    """The names of those that hold on this node."""
 
 
 class Status(Struct, frozen=True):

@@ -16,9 +16,9 @@ Mutable state of the process: the feeds' current values (``offers``), the states
 metrics and servicers, and local variables of tasks.
 """
 
-import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import trio
@@ -36,6 +36,7 @@ from supervisor.inventory import Inventory
 from supervisor.kubelet.wire import Wire
 from supervisor.ledger import Holding, Ledger
 from supervisor.memories import Memories
+from supervisor.model import NodeFacts
 from supervisor.node import Node
 from supervisor.observe import http
 from supervisor.observe.board import StatusBoard
@@ -47,11 +48,14 @@ from supervisor.observe.reporting import View
 from supervisor.observe.series import RpcCounts, Taken
 from supervisor.offers import Offers
 from supervisor.ownership import Ownership
+from supervisor.profiles import here, node_name
 from supervisor.status import Liveness
 from supervisor.tombstones import Tombstones
 from supervisor.triggers import EVERY, concerns, watch_udev
 from supervisor.wakeup import WakeUp
 
+PROFILES_PERIOD = 30.0
+"""Seconds between two looks at what the conditions of profiles ask about, where there are any profiles."""
 STOP_TIMEOUT = 0.5
 """Seconds for the wire thread to end streams and servers; the process ends anyway."""
 FIRST_READING = 2.5
@@ -81,6 +85,9 @@ class Supervisor:
         self._log = log
         self._document = setup.document
         self._generation = 1
+        self._applying = trio.Lock()
+        self._labels: Mapping[str, str] | None = None
+        self._node_news = WakeUp()
         self._started = time.monotonic()
         self._board = StatusBoard()
         self._history = History()
@@ -127,7 +134,7 @@ class Supervisor:
             await self._prepare(assembly)
             assembly.offer()
             self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
-            self.observe(ConfigApplied(self._generation, ()))
+            self._applied(())
             work.start_soon(self._bookkeeper.run, self._node)
             if self._document.config.kubernetes.wanted:
                 work.start_soon(self._speak_with_cluster, assembly)
@@ -152,6 +159,11 @@ class Supervisor:
         async def holders(resource: str, device: str) -> tuple[Holding, ...]:
             return (await self._bookkeeper.look_up()).holders.get((resource, device), ())
 
+        def learn(node: NodeFacts) -> None:
+            self._labels = node.labels
+            self._node_news.set()
+            assembly.learn_node(node)
+
         from supervisor.cluster.connection import Cluster
 
         cluster = Cluster(
@@ -160,7 +172,7 @@ class Supervisor:
             holders=holders,
             owner=lambda: self._board.current.active,
             observe=self.observe,
-            facts_changed=assembly.learn_node,
+            facts_changed=learn,
         )
         self._observers.append(cluster)  # after the board, whose picture it reads
         await cluster.run()
@@ -177,6 +189,26 @@ class Supervisor:
 
     async def _watch_config(self, assembly: Assembly) -> None:
         async def changed(document: Document) -> None:
+            await self._apply(assembly, document)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_profiles, assembly)
+            await watch_config(self._document, changed, self._rejected)
+
+    async def _watch_profiles(self, assembly: Assembly) -> None:
+        """Others may hold when the node's labels are known, and when something has come to the node or gone from it."""
+        while True:
+            with trio.move_on_after(PROFILES_PERIOD):
+                await self._node_news.wait()
+            if self._document.config.profiles:
+                await self._apply(assembly)
+
+    async def _apply(self, assembly: Assembly, edited: Document | None = None) -> None:
+        """Bring everything in line with another text, or with the same one if other profiles hold by now."""
+        async with self._applying:
+            document = await trio.to_thread.run_sync(here, edited or self._document, self._labels)
+            if edited is None and document.profiles == self._document.profiles:
+                return
             change = diff(self._document.config, document.config, self._setup.document.config)
             try:
                 await assembly.apply(document, change)
@@ -188,9 +220,10 @@ class Supervisor:
             self._log.set_level(document.config.log.level)
             self._tombstones.unread_limit = document.config.ledger.tombstone_seconds
             self._bookkeeper.attribution_wanted = document.config.ledger.attribution
-            self.observe(ConfigApplied(self._generation, (*change.plugins, *change.sections), change.pending))
+            self._applied((*change.plugins, *change.sections), change.pending)
 
-        await watch_config(self._document, changed, self._rejected)
+    def _applied(self, changed: tuple[str, ...], pending: tuple[str, ...] = ()) -> None:
+        self.observe(ConfigApplied(self._generation, changed, pending, self._document.profiles))
 
     def _rejected(self, error: ConfigError) -> None:
         self.observe(ConfigRejected(error.problems))
@@ -223,7 +256,7 @@ class Supervisor:
             now=time.monotonic(),
             wall=time.time(),
             started=self._started,
-            node=self._setup.document.config.kubernetes.node_name or os.environ.get("NODE_NAME", ""),
+            node=node_name(self._setup.document),
             inventories=self._inventories(),
             ages=self._offers.ages,
             attribution=self._bookkeeper.attribution,

@@ -6,12 +6,15 @@ find is told, but is no mistake. Exit code 2 for mistakes, 1 if a package cannot
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from supervisor.cli.devices import told
-from supervisor.cli.survey import Surveyed, look, survey
+from supervisor.cli.survey import Surveyed, load_packages, look, survey
 from supervisor.cli.tables import complain, paragraph, show
 from supervisor.config_file import Document, load
+from supervisor.errors import ConfigError
+from supervisor.plugins import LoadedPackage
+from supervisor.profiles import here
 
 EXAMPLES = """\
 examples:
@@ -27,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    document = load(args.file)
+    document = here(load(args.file))
     found = survey(document)
     mistakes = [*unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
+    mistakes += [problem for problem in _elsewhere(document, found) if problem not in mistakes]
     complain(*mistakes)
     if mistakes:
         return 2
@@ -38,6 +42,21 @@ def main(args: argparse.Namespace) -> int:
     complain(*refused)
     show(_verdict(document, found, refused), paragraph("On this machine:", _seen(document, found)))
     return int(bool(refused))
+
+
+def _elsewhere(document: Document, found: Sequence[Surveyed]) -> Iterator[str]:
+    """The mistakes in sections of profiles that do not hold on this machine."""
+    typed = {
+        name: each for name, each in load_packages(each.package for each in found).items() if isinstance(each, LoadedPackage)
+    }
+    for profile in document.config.profiles:
+        variant = document.with_profiles([profile.name])
+        yield from unknown_sections(variant, found)
+        for name in sorted(profile.plugins.keys() & typed.keys()):
+            try:
+                variant.decode_plugin(name, typed[name].config_type)
+            except ConfigError as error:
+                yield from error.problems
 
 
 def unknown_sections(document: Document, found: Sequence[Surveyed]) -> list[str]:
@@ -58,7 +77,7 @@ def _verdict(document: Document, found: Sequence[Surveyed], refused: Sequence[st
     on = [each.package.name for each in found if each.plugins]
     idle = [each.package.name for each in found if each.enabled and not each.plugins]
     off = [each.package.name for each in found if not each.enabled]
-    parts = {"on": on, "nothing to do": idle, "disabled": off}
+    parts = {"on": on, "nothing to do": idle, "disabled": off, "profiles here": document.profiles}
     return f"{document.path}: fine. " + " ".join(
         f"{title.capitalize()}: {', '.join(names)}." for title, names in parts.items() if names
     )

@@ -54,8 +54,22 @@ def schema(types: Mapping[str, type[msgspec.Struct] | None], unknown: list[str])
         "properties": dict(sorted(sections.items())),
         "additionalProperties": False,
     }
+    components["Profile"]["properties"]["plugins"] = root["properties"]["plugins"]
     used = {name: value for name, value in components.items() if name != "PluginSection"}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": used}
+    whole: dict[str, Any] = _portable({"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": used})
+    return whole
+
+
+def _portable(value: Any) -> Any:
+    """The same with patterns as JSON Schema has them: its dialect takes Python's anchors for letters, or refuses them."""
+    if isinstance(value, list):
+        return [_portable(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _portable(each) for key, each in value.items()}
+    if isinstance(pattern := plain.get("pattern"), str):
+        plain["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
+    return plain
 
 
 def _section(options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from supervisor.doctor.plugin import Consulted
 from supervisor.doctor.site import Site
 from supervisor.hookspecs import DevicePlugin
 from supervisor.model import Finding
+from supervisor.profiles import here
 
 EXAMPLES = """\
 examples:
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    document = load(args.config or DEFAULT_PATH, required=args.config is not None)
+    document = here(load(args.config or DEFAULT_PATH, required=args.config is not None))
     found = survey(document)
     mistakes = [*unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
     groups = _examine(document, found, mistakes)

@@ -142,7 +142,8 @@ def _facts(report: Report, url: str) -> Iterator[tuple[str, str]]:
     yield "kubelet", ("connected" if kubelet.connected else "not connected") + since + _because(kubelet.reason)
     faults = f", the newest edit is refused ({len(config.problems)} mistakes)" if config.problems else ""
     pending = f", at the next start: {', '.join(config.pending)}" if config.pending else ""
-    yield "configuration", f"generation {config.generation}{faults}{pending}"
+    profiles = f", for {', '.join(config.profiles)}" if config.profiles else ""
+    yield "configuration", f"generation {config.generation}{profiles}{faults}{pending}"
     read = f", read {age(held.read_at, now)} ago" if held.read_at else ""
     known = f"from {held.source or 'a source without a name'}" if held.known else "not known"
     yield "holders", known + read + _because(held.reason)

@@ -13,6 +13,7 @@ from supervisor.config import HttpConfig
 from supervisor.config_file import DEFAULT_PATH, Document, load
 from supervisor.errors import ConfigError, SupervisorError
 from supervisor.ownership import Ownership
+from supervisor.profiles import here
 
 HELP = "offer this node's hardware to the kubelet, until SIGTERM"
 
@@ -45,7 +46,7 @@ def _http(config: HttpConfig, address: str | None) -> HttpConfig:
 def main(args: argparse.Namespace) -> NoReturn:
     """Exit code 0 after SIGTERM or SIGINT, 1 when a restart or a person must help, 2 for a bad configuration."""
     try:
-        document = load(args.config or DEFAULT_PATH, required=args.config is not None)
+        document = here(load(args.config or DEFAULT_PATH, required=args.config is not None))
         directory = Path(args.device_plugins_dir or document.config.kubelet.device_plugins_dir).absolute()
         # Before anything that opens descriptors: at SIGKILL the kernel closes high ones first, so this lock falls last.
         ownership = Ownership.open(directory)

@@ -23,6 +23,7 @@ from supervisor.isolation import IsolatedPackage, Limits
 from supervisor.looking import explain_once, look_once
 from supervisor.memory import NOTHING, Keeper, PackageMemory
 from supervisor.plugins import LoadedPackage, Made, Package, Refusal
+from supervisor.profiles import here
 
 LOAD_TIMEOUT = 20.0
 """Seconds for importing a package, and again for making its plugins."""
@@ -61,7 +62,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Document:
     """The file that ``--config`` names, else the default one, else, with a note, the defaults. Raises ``ConfigError``."""
-    document = load(args.config or DEFAULT_PATH, required=args.config is not None)
+    document = here(load(args.config or DEFAULT_PATH, required=args.config is not None))
     if document.data is None:
         complain(f"note: {document.path} does not exist, so the defaults hold; --config names another file")
     return document

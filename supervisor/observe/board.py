@@ -274,7 +274,7 @@ def _(status: Status, event: events.OwnershipChanged, now: float) -> Status:
 
 @_on(events.ConfigApplied)
 def _(status: Status, event: events.ConfigApplied, now: float) -> Status:
-    return replace(status, config=ConfigStatus(event.generation, (), event.pending))
+    return replace(status, config=ConfigStatus(event.generation, (), event.pending, event.profiles))
 
 
 @_on(events.ConfigRejected)

@@ -81,7 +81,7 @@ class _Drawing:
             reasons=(*late, *reasons),
             heartbeats=Heartbeats(round(view.liveness.supervising, 3), round(view.liveness.wire, 3)),
             kubelet=KubeletReport(status.kubelet.connected, status.kubelet.reason, self._perhaps(status.kubelet.since)),
-            config=ConfigReport(status.config.generation, status.config.problems, status.config.pending),
+            config=self._config(),
             attribution=self._attribution(),
             resources=self._resources(),
             plugins=tuple(map(self._plugin, status.plugins)),
@@ -129,6 +129,10 @@ class _Drawing:
         sure = (_holder(one, certain=True) for one in attribution.holders.get(key, ()))
         perhaps = (_holder(one, certain=False) for one in attribution.perhaps.get(key, ()))
         return (*sure, *perhaps)
+
+    def _config(self) -> ConfigReport:
+        config = self._view.status.config
+        return ConfigReport(config.generation, config.problems, config.pending, config.profiles)
 
     def _attribution(self) -> AttributionReport:
         known = self._view.attribution

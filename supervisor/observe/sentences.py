@@ -98,8 +98,9 @@ def _more(event: events.Event) -> dict[str, str]:
     match event:
         case events.OwnershipChanged(active=active):
             return {"standing": "is the owner and registers" if active else "stands by"}
-        case events.ConfigApplied(changed=changed, pending=pending):
-            parts = [f"changed: {', '.join(changed)}"] if changed else []
+        case events.ConfigApplied(changed=changed, pending=pending, profiles=profiles):
+            parts = [f"for {', '.join(profiles)}"] if profiles else []
+            parts += [f"changed: {', '.join(changed)}"] if changed else []
             parts += [f"at the next start: {', '.join(pending)}"] if pending else []
             return {"details": "".join(f"; {part}" for part in parts)}
         case events.MemoryUnwritten(package=package):

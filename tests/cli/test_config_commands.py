@@ -1,5 +1,8 @@
 """``check-config`` and ``config-schema``: every kind of bad file, and a schema that agrees with the checker."""
 
+import json
+import re
+
 import pytest
 
 from supervisor.config import API_VERSION, KIND
@@ -72,6 +75,33 @@ def test_every_section_is_checked(machine: Machine) -> None:
     ]
 
 
+PROFILE = """\
+kubernetes: {nodeName: here}
+profiles:
+  - name: some
+    when: {nodeName: [NODE]}
+    plugins:
+      widgets: {count: COUNT}
+plugins:
+  widgets: {}
+"""
+
+
+def test_sections_of_profiles_are_checked_wherever_they_hold(machine: Machine) -> None:
+    """Also those for other nodes, each at its place; a profile that holds here is named."""
+    machine.install("widgets", WIDGETS)
+    machine.configure(PROFILE.replace("NODE", "there").replace("COUNT", "x}\n      wigdets: {"))
+    answer = machine.run("check-config", machine.config)
+    assert answer.code == 2
+    assert [line.partition(": ")[2] for line in answer.err.splitlines()] == [
+        "profiles[0].plugins.wigdets: no installed plugin package has this name; did you mean widgets?",
+        "profiles[0].plugins.widgets.count: Expected int, got str",
+    ]
+    machine.configure(PROFILE.replace("NODE", "here").replace("COUNT", "2"))
+    answer = machine.run("check-config", machine.config)
+    assert (answer.code, "Profiles here: some." in answer.out) == (0, True)
+
+
 def test_a_duplicate_resource_is_found(machine: Machine) -> None:
     """The generic plugin's own rules count too, and the place is inside its section."""
     machine.configure(DUPLICATE)
@@ -101,6 +131,14 @@ def test_a_hanging_look_does_not_hold_up_the_check(machine: Machine) -> None:
     answer = machine.run("check-config", machine.config)
     assert answer.code == 0
     assert "hanging: it has not come back for 0.2 s" in answer.out
+
+
+def test_the_patterns_of_the_schema_are_those_of_json_schema(machine: Machine) -> None:
+    """Its dialect has neither of Python's anchors: editors would take them for letters, and no path would fit."""
+    answer = machine.run("config-schema")
+    patterns = {json.loads(each) for each in re.findall(r'"pattern": (".*")', answer.out)}
+    assert "^/[^\\0]*$" in patterns
+    assert not any(r"\A" in each or r"\Z" in each for each in patterns)
 
 
 def test_the_schema_holds_every_installed_section(machine: Machine) -> None:

@@ -45,6 +45,7 @@ def test_the_example_names_every_section() -> None:
     assert set(whole) == set(DEFAULTS.__struct_encode_fields__)
     read = parse(yaml.safe_dump(whole).encode()).config
     assert (read.kubelet, read.host, read.log) == (DEFAULTS.kubelet, DEFAULTS.host, DEFAULTS.log)
+    assert read.profiles == ()
     assert (read.ledger, read.metrics, read.kubernetes) == (DEFAULTS.ledger, DEFAULTS.metrics, DEFAULTS.kubernetes)
 
 

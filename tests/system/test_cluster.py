@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.kubelet.simulator import KubeletSimulator
-from tests.cluster.apiserver import ApiServer, StoredCluster
+from tests.cluster.apiserver import NODE, ApiServer, StoredCluster
 from tests.cluster.conftest import cluster, secrets, server
 from tests.cluster.pod import in_pod
 from tests.system.conftest import Start
@@ -65,3 +65,22 @@ def test_an_outage_stops_nothing(
     wait_for(lambda: bool(cluster.told()), 60.0, "the node was told after all")
     process.wait_log('"ClusterReachable"', 30.0)
     assert len(process.events("ClusterUnavailable")) == 1
+
+
+@pytest.mark.requires("namespaces")
+def test_a_label_of_the_node_brings_a_profile(
+    start: Start,
+    server: ApiServer,
+    secrets: Path,
+    cluster: StoredCluster,
+    puppet: Puppet,
+    kubelet: KubeletSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As soon as the cluster has told it: the plugin is off for all other nodes."""
+    cluster.nodes[NODE]["metadata"]["labels"] = {"pool": "widgets"}
+    profile = {"name": "widgets", "when": {"labels": {"pool": "widgets"}}, "plugins": {"puppet": puppet.section()}}
+    wrap = in_pod(server, secrets, monkeypatch)
+    start({"puppet": {"enabled": False}}, wrap=wrap, kubernetes={"nodeInfo": True}, profiles=[profile])
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    assert cluster.asked == [("get", "nodes")]

@@ -171,3 +171,24 @@ def test_a_config_map_is_swapped(kubelet: KubeletSimulator, start: Start, puppet
     process.wait_log("configuration 2 applied; changed: puppet")
     wait_for(lambda: puppet.calls("discover") > looks, what="the look")
     assert_sound(kubelet)
+
+
+def test_a_profile_holds_as_soon_as_its_node_is_one(
+    kubelet: KubeletSimulator, start: Start, puppet: Puppet, other: Puppet
+) -> None:
+    """By the node's name at once; the plugin that it does not touch notices nothing."""
+    process = start({"puppet": puppet.section(), "other": other.section(enabled=False)}, kubernetes={"nodeName": "worker-7"})
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    process.edit(
+        profiles=[
+            {"name": "workers", "when": {"nodeName": ["worker-*"]}, "plugins": {"other": other.section()}},
+            {"name": "masters", "when": {"nodeName": ["master-*"]}, "plugins": {"puppet": {"enabled": False}}},
+        ]
+    )
+    kubelet.wait_devices(OTHER, {"o0": "Healthy"})
+    process.wait_log("configuration 2 applied; for workers; changed: other, profiles")
+    assert json.loads(process.get("/status")[1])["config"]["profiles"] == ["workers"]
+    assert len(streams(kubelet, RESOURCE)) == 1
+    process.edit(profiles=[])
+    wait_for(lambda: bool(kubelet.log(EventKind.STREAM_ENDED, resource=OTHER)), 10.0, "the profile's resource ended")
+    assert_sound(kubelet)

@@ -110,6 +110,8 @@ def _config(report: Report) -> Fact:
     lines = ["the newest edit is not applied"] if config.problems else []
     if config.pending:
         lines.append(f"at the next start: {text(', '.join(config.pending))}")
+    if config.profiles:
+        lines.append(f"for {text(', '.join(config.profiles))}")
     name = f"generation {number(config.generation)}" if config.generation else "none yet"
     return "Configuration", name, tuple(lines) or ("applied in full" if config.generation else "",)
 
