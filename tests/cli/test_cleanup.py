@@ -2,13 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from supervisor.ownership import HIDDEN_NAME, Ownership
 from tests.cleanup.test_readings import LIVING, write_checkpoint
-from tests.cli.conftest import WIDGETS, Answer, Machine
+from tests.cli.conftest import HANGING, WIDGETS, Answer, Machine
 
 LEAVING = """
 from pathlib import Path
@@ -155,6 +157,18 @@ def test_a_mistake_in_the_configuration_is_one(left: Left) -> None:
     assert "did you mean count?" in problem
 
 
+def test_a_plugin_that_hangs_is_not_waited_for(left: Left) -> None:
+    """It has the time of a look; its name is told, and the traces stay."""
+    own = "    def discover(self):\n        return {}\n    def leftovers(self, held):"
+    left.machine.install("hanging", HANGING.replace("    def discover(self):", own))
+    left.remember("hanging")
+    left.configure("plugins: {hanging: {lookTimeout: 0.5}}\n")
+    answer = left.clean("--dry-run", "--json")
+    assert answer.code == 1
+    assert answer.json["problems"] == ["hanging: it has not come back for 0.5 s"]
+    assert answer.json["removed"] == [str(left.file)]
+
+
 @pytest.mark.parametrize("option", ["--wait=0", "--force", "--dry-run"])
 def test_nothing_is_touched_while_a_supervisor_runs(left: Left, option: str) -> None:
     """Not even with force; exit code 1 says so, and the text who it is."""
@@ -186,3 +200,20 @@ def test_wrong_usage_is_told(left: Left, seconds: str) -> None:
     answer = left.clean(f"--wait={seconds}")
     assert answer.code == 2
     assert f"argument --wait: {seconds} is no number of seconds from 0 on" in answer.err
+
+
+@pytest.mark.requires("root")
+def test_root_needs_no_capability(left: Left) -> None:
+    """What is left belongs to root, and so does the process in the pod that removes it."""
+    bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", sys.executable, "-m", "supervisor"]
+    done = subprocess.run(
+        [*bare, "cleanup", "--force", "--config", str(left.machine.config)],
+        env=os.environ | {"PYTHONPATH": str(left.machine.site)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not left.file.exists()
+    assert [path.name for path in left.directory.iterdir()] == ["kubelet_internal_checkpoint"]
