@@ -67,13 +67,9 @@ def config_schema() -> tuple[dict[str, Any], dict[str, Any]]:
     definitions = {_MARK + name: value for name, value in whole["$defs"].items()}
     properties = whole["properties"] | {name: {"description": "Follows from other values."} for name in ELSEWHERE}
     # An image may have plugins of others, whose keys only they know.
-    properties["plugins"]["additionalProperties"] = {"type": ["object", "null"]}
-    config = {
-        "type": "object",
-        "description": "The configuration file.",
-        "properties": properties,
-        "additionalProperties": False,
-    }
+    definitions[_MARK + "Plugins"] = properties["plugins"] | {"additionalProperties": {"type": ["object", "null"]}}
+    properties["plugins"] = definitions[_MARK + "Profile"]["properties"]["plugins"] = {"$ref": f"#/$defs/{_MARK}Plugins"}
+    config = {"type": "object", "description": "The configuration file.", "properties": properties, "additionalProperties": False}
     return config, _used(config, definitions)
 
 

@@ -117,6 +117,8 @@ def test_the_schema_knows_every_value_and_describes_it_in_the_readme() -> None:
         ({"image": {"pullPolicy": "Sometimes"}}, "'Always', 'IfNotPresent', 'Never'"),
         ({"http": {"port": "9410"}}, "at '/http/port': got string, want integer"),
         ({"http": {"port": 0}}, "at '/http/port': minimum: got 0, want 1"),
+        ({"config": None}, "missing property 'config'"),
+        ({"http": {"tls": None}}, "at '/http': missing property 'tls'"),
         ({"nvidia": True}, "at '/nvidia': got boolean, want object"),
         ({"events": {"enabled": "yes"}}, "at '/events/enabled': got string, want boolean"),
         ({"kubelet": {"devicePluginsDir": "var/lib"}}, "at '/kubelet/devicePluginsDir'"),
@@ -144,6 +146,17 @@ def test_the_schema_knows_every_value_and_describes_it_in_the_readme() -> None:
 def test_values_that_cannot_be_meant_are_refused(values: dict[str, Any], words: str) -> None:
     """Before anything is applied, with the place and what is wrong there."""
     assert words in refusal(values)
+
+
+def test_sections_of_other_plugins_may_be_anything() -> None:
+    """At the top and in profiles: only their packages know their keys, and the image may have them."""
+    section = {"acme": {"colour": "red"}}
+    profile = {"name": "gpus", "when": {"pci": ["10de:*"]}, "plugins": section}
+    found = config({"config": {"plugins": section, "profiles": [profile]}})
+    assert found.section("acme").own == {"colour": "red"}
+    assert found.profiles[0].plugins["acme"].own == {"colour": "red"}
+    wrong = {"name": "gpus", "when": {"pci": ["10de:*"]}, "plugins": {"generic": {"resource": []}}}
+    assert "at '/config/profiles/0/plugins/generic'" in refusal({"config": {"profiles": [wrong]}})
 
 
 def test_every_section_is_a_value_or_refused() -> None:
