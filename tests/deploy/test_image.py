@@ -69,6 +69,7 @@ def test_it_is_small_and_says_what_it_is(store: Store) -> None:
     project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert project is not None
     assert (labels["version"], labels["revision"], labels["licenses"]) == (project[1], "0123abc", "Apache-2.0")
+    assert labels["base.name"] == BASE
     config = image["Config"]
     assert (config["Entrypoint"], config["Cmd"], config["User"]) == (["device-plugin-supervisor"], ["run"], "0")
     assert list(config["ExposedPorts"]) == ["9410/tcp"]
