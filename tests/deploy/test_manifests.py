@@ -107,7 +107,7 @@ def test_the_validator_finds_a_mistake() -> None:
 @pytest.mark.slow
 @pytest.mark.requires("kubernetes_validate")
 @given(chosen=st.lists(st.sampled_from(COMPONENTS), unique=True), base=st.sampled_from([BASE, *OVERLAYS]))
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_any_components_can_be_combined(chosen: list[str], base: str) -> None:
     """In any order; valid for the oldest and the newest version; fit to be rolled out; and their mounts do not collide."""
     objects = rendered(base, chosen)
