@@ -32,9 +32,16 @@ def take(directory: Path, proc: str) -> Ownership | None:
     if who := owner(directory, proc):
         raise in_use(who, directory)
     lock = Ownership.open(directory)
-    if lock is not None and (not lock.try_take() or census(directory)[0]):
+    if lock is not None and not lock.try_take():
         raise in_use("a supervisor has just started", directory)
+    give_way(directory)
     return lock
+
+
+def give_way(directory: Path) -> None:
+    """Let a supervisor that has come meanwhile have the node: it waits for our lock. Raises ``NodeError``."""
+    if census(directory)[0]:
+        raise in_use("a supervisor is about to take over", directory)
 
 
 def in_use(who: str, directory: Path) -> NodeError:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from supervisor.cleanup.files import records, remove, sockets
+from supervisor.cleanup.files import give_way, records, remove, sockets
 from supervisor.cleanup.proof import Pace, Proof, Verdict
 from supervisor.cleanup.readings import Place, held, read
 from supervisor.kubelet.sockets import look_at
 from supervisor.ledger import Holding, Reading
 from supervisor.model import Leftover
 
+POLL = 0.5
+"""Seconds for which a supervisor that has come meanwhile waits for us, at most."""
 MOST_NAMED = 5
 """Holders in one sentence."""
 
@@ -63,7 +65,8 @@ def survey(place: Place, ask: Ask) -> Cleaned:
 def clean(place: Place, ask: Ask, pace: Pace, *, force: bool = False, tell: Callable[[str], None] = lambda _: None) -> Cleaned:
     """Remove what nobody needs. Blocks for as long as the proof takes, and ``pace.wait`` seconds for what is held.
 
-    ``force``: remove it all at once, needed or not. ``tell`` is told why it waits.
+    ``force``: remove it all at once, needed or not. ``tell`` is told why it waits. Raises ``NodeError`` when a supervisor comes
+    meanwhile: what is left is that one's then.
     """
     removed: list[str] = []
     problems: dict[str, None] = {}
@@ -87,6 +90,7 @@ def _prove(
         verdict = proof.judge(reading, asked.leftovers, look_at(place.directory).kubelet, time.time())
         if force:
             verdict = Verdict(free=asked.leftovers)
+        give_way(place.directory)
         for each in verdict.free:
             drop(each.path)
         late = time.monotonic() - began >= pace.wait
@@ -95,7 +99,14 @@ def _prove(
         if (why := _why(verdict, reading)) != told:
             tell(why)
             told = why
-        time.sleep(max(0.0, proof.next_at(reading) - time.monotonic()))
+        _pause(proof.next_at(reading), place.directory)
+
+
+def _pause(until: float, directory: Path) -> None:
+    """Raises ``NodeError`` as soon as a supervisor wants the node."""
+    while (left := until - time.monotonic()) > 0:
+        give_way(directory)
+        time.sleep(min(POLL, left))
 
 
 def _why(verdict: Verdict, reading: Reading) -> str:

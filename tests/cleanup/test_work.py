@@ -131,6 +131,21 @@ def test_it_waits_for_what_is_held(node: Node) -> None:
     assert node.foreign_only()
 
 
+def test_it_gives_way_to_a_supervisor_that_comes(node: Node) -> None:
+    """That one stands by for as long as we have the lock, and must not wait for pods to end."""
+    node.hold(held=True)
+    came: list[ProcessDirectory] = []
+
+    def come(_: str) -> None:
+        came.append(ProcessDirectory.create(node.directory))
+
+    with pytest.raises(NodeError, match="a supervisor is about to take over"):
+        clean(node.place, node.ask, Pace(apart=1000, quiet=0.1, wait=1000), tell=come)
+    assert node.file.exists()
+    assert came[0].path.exists()
+    came[0].remove()
+
+
 def test_where_nobody_can_be_asked_nothing_goes(node: Node) -> None:
     """Unless one insists."""
     (node.directory / "kubelet_internal_checkpoint").unlink()
