@@ -1,9 +1,9 @@
-"""``cleanup``: remove what is left on this node after the supervisor has gone: its sockets and notes, and its plugins' files for containers, such as CDI specs.
+"""``cleanup``: remove what the supervisor and its plugins have left on this node: sockets, notes, and files such as CDI specs.
 
-A file that some container may need when it starts again stays: twice in a row, ten seconds apart, the kubelet must show that nobody holds
-a device of it, and a kubelet that has just started is given a minute. Nothing is touched while a supervisor runs. The names of the
-resources stay on the node with 0 devices until its kubelet restarts; drain the node before that. Exit code 1 if something is still held,
-or could not be removed.
+A file that some container may need when it starts again stays: twice in a row, ten seconds apart, the kubelet must show that
+nobody holds a device of it, and a kubelet that has just started is given a minute. Nothing is touched while a supervisor runs. The
+names of the resources stay on the node with 0 devices until its kubelet restarts; drain the node before that. Exit code 1 if
+something is still held, or could not be removed.
 """
 
 import argparse
