@@ -26,12 +26,12 @@ from tests.jsonschema import violations
 pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
 
 OPENSHIFT = "overlays/openshift"
-EVERYTHING = [[], *([each] for each in COMPONENTS), list(COMPONENTS)]
+EVERYTHING = {"base": [], "all": list(COMPONENTS)} | {each: [each] for each in COMPONENTS}
 API_ACCESS = {"components/api-access", "components/events", "components/node-labels", "components/node-condition"}
 HELPERS = {"components/helper", "components/nvidia", "components/fpga-programming"}
 LABEL = FOLDER / "components/cdi/label.py"
 
-with_components = pytest.mark.parametrize("components", EVERYTHING, ids=lambda each: "+".join(each)[:40] or "base")
+with_components = pytest.mark.parametrize("components", EVERYTHING.values(), ids=EVERYTHING)
 
 
 def rules(objects: list[Object]) -> set[tuple[str, str]]:
