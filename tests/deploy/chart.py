@@ -69,7 +69,12 @@ def config_schema() -> tuple[dict[str, Any], dict[str, Any]]:
     # An image may have plugins of others, whose keys only they know.
     definitions[_MARK + "Plugins"] = properties["plugins"] | {"additionalProperties": {"type": ["object", "null"]}}
     properties["plugins"] = definitions[_MARK + "Profile"]["properties"]["plugins"] = {"$ref": f"#/$defs/{_MARK}Plugins"}
-    config = {"type": "object", "description": "The configuration file.", "properties": properties, "additionalProperties": False}
+    config = {
+        "type": "object",
+        "description": "The configuration file.",
+        "properties": properties,
+        "additionalProperties": False,
+    }
     return config, _used(config, definitions)
 
 

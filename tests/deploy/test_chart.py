@@ -135,6 +135,10 @@ def test_the_schema_knows_every_value_and_describes_it_in_the_readme() -> None:
         ({"config": {"http": {"listen": ":1"}}}, "config.http: set http.port, http.tls and http.auth instead"),
         ({"config": {"kubelet": {}}}, "config.kubelet: set kubelet.devicePluginsDir and kubelet.podResourcesDir instead"),
         ({"config": {"kubernetes": {"events": True}}}, "config.kubernetes: set events.enabled, nodeLabels.enabled"),
+        ({"config": {"plugins": {"nvidia-gpu": {}}}}, "config.plugins.nvidia-gpu: set nvidia.enabled too"),
+        ({"config": {"plugins": {"nvidia-gpu": None}}}, "config.plugins.nvidia-gpu: set nvidia.enabled too"),
+        ({"nvidia": {"runtimeClassName": "nvidia"}}, "nvidia.runtimeClassName: set nvidia.enabled too"),
+        ({"nvidia": {"driverContainer": True}}, "nvidia.driverContainer: set nvidia.enabled too"),
         ({"http": {"auth": {"secretName": "a"}}}, "http.auth: anybody on the way could read a token"),
         (
             {"http": {"tls": {"secretName": "a"}, "auth": {"secretName": "b", "tokenKey": ""}}},
@@ -195,6 +199,13 @@ def test_the_configuration_follows_from_the_values() -> None:
     assert found.kubernetes.node_condition == "example.com/DevicesHealthy"
     assert found.log.level == "debug"
     assert (found.host.proc, found.host.sysfs) == ("/host/proc", "/host/sys")
+
+
+def test_the_plugin_for_nvidia_is_on_where_it_has_what_it_needs() -> None:
+    """Elsewhere it is off, unless the configuration says otherwise."""
+    simulated = {"config": {"plugins": {"nvidia-gpu": {"enabled": True, "simulate": {"layout": "dgx-h100"}}}}}
+    for values, expected in (({}, False), ({"nvidia": {"enabled": True}}, True), (simulated, True)):
+        assert config(values).section("nvidia-gpu").options.enabled is expected
 
 
 def test_files_that_the_configuration_names_are_mounted() -> None:

@@ -47,9 +47,10 @@ nodeInfo: {{ .Values.nodeLabels.enabled }}
 
 {{/* Off unless it is wanted: NVIDIA's own plugin may serve the nodes, and two of them register the same names. */}}
 {{- define "supervisor.nvidiaSection" -}}
-{{- $given := (.Values.config.plugins | default dict) | dig "nvidia-gpu" dict | default dict }}
-{{- if and $given (not (hasKey $given "enabled")) (not .Values.nvidia.enabled) }}
-{{- fail "config.plugins.nvidia-gpu: set nvidia.enabled too, which mounts what the plugin needs, or enabled: false here" }}
+{{- $plugins := .Values.config.plugins | default dict }}
+{{- $said := hasKey (get $plugins "nvidia-gpu" | default dict) "enabled" }}
+{{- if and (hasKey $plugins "nvidia-gpu") (not $said) (not .Values.nvidia.enabled) }}
+{{- fail "config.plugins.nvidia-gpu: set nvidia.enabled too, which mounts what the plugin needs, or say here whether it is enabled" }}
 {{- end -}}
 enabled: {{ .Values.nvidia.enabled }}
 {{- end }}
