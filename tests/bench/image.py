@@ -22,16 +22,16 @@ def image(lab: Lab, rounds: int) -> Iterator[Row]:
         sys.stderr.write(f"  not measured, for want of {', '.join(missing)}\n")
         return
     starts, sizes = [], []
-    with built(lab.new_folder()) as store:
-        megabytes = (store.inspect(IMAGE)["Size"] - store.inspect(BASE)["Size"]) / 1e6
-        yield Row("the image beyond its base", "MB", [megabytes], at_most=90)
-        for _ in range(rounds):
-            with lab.kubelet() as kubelet:
-                place = Place(kubelet, lab.new_folder())
-                names = [resource["name"] for resource in place.config["plugins"]["generic"]["resources"]]
-                with place.running(store) as container:
-                    starts.append((last_list(kubelet, names, 0) - container.started_ns) / 1e6)
-                    container.get("/metrics")
-                    sizes.append(procfs.usage(container.pid).rss)
+    store = built(lab.new_folder())
+    megabytes = (store.inspect(IMAGE)["Size"] - store.inspect(BASE)["Size"]) / 1e6
+    yield Row("the image beyond its base", "MB", [megabytes], at_most=90)
+    for _ in range(rounds):
+        with lab.kubelet() as kubelet:
+            place = Place(kubelet, lab.new_folder())
+            names = [resource["name"] for resource in place.config["plugins"]["generic"]["resources"]]
+            with place.running(store) as container:
+                starts.append((last_list(kubelet, names, 0) - container.started_ns) / 1e6)
+                container.get("/metrics")
+                sizes.append(procfs.usage(container.pid).rss)
     yield Row("its container, from podman's start to the last list", "ms", starts, at_most=1000)
     yield Row("RSS of the supervisor in it", "MB", sizes, at_most=64)

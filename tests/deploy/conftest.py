@@ -14,5 +14,5 @@ from tests.machine import need
 def store() -> Iterator[Store]:
     """A store of images with that of this checkout in it."""
     need("root", "namespaces", "buildah", "podman", "crun", "index")
-    with tempfile.TemporaryDirectory(prefix="dps-image-", dir="/var/tmp") as folder, built(Path(folder)) as store:
-        yield store
+    with tempfile.TemporaryDirectory(prefix="dps-image-", dir="/var/tmp") as folder:
+        yield built(Path(folder))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -227,7 +227,7 @@ class Container:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             for pid in _descendants(self._process.pid):
-                if _depth(pid) == ("1", 3):
+                if _is_first(pid):
                     return pid
             time.sleep(0.005)
         self._process.kill()
@@ -236,33 +236,24 @@ class Container:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for child in map(int, children):
-        yield child
-        yield from _descendants(child)
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):  # any thread may have started it
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            for child in map(int, file.read_text().split()):
+                yield child
+                yield from _descendants(child)
 
 
-def _depth(pid: int) -> tuple[str, int]:
-    """A process's number in its own namespace, and in how many it is. The runtime's own process leaves before the program starts."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        comm = Path(f"/proc/{pid}/comm").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return "", 0
-    numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
-    return (numbers[-1], len(numbers)) if not comm.startswith("crun") else ("", 0)
+def _is_first(pid: int) -> bool:
+    """Whether a process is the first one of a namespace within podman's own."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        numbers = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
+        return (len(numbers), numbers[-1]) == (3, "1")
+    return False
 
 
-@contextmanager
-def built(folder: Path) -> Iterator[Store]:
-    """A store with the image in it; ``folder`` is left empty."""
+def built(folder: Path) -> Store:
+    """A store with the image in it, in an empty folder, whose owner removes it."""
     store = Store(folder)
-    try:
-        store.prepare()
-        yield store
-    finally:
-        for path in folder.iterdir():
-            shutil.rmtree(path, ignore_errors=False) if path.is_dir() else path.unlink()
+    store.prepare()
+    return store
