@@ -56,6 +56,7 @@ from supervisor.wakeup import WakeUp
 
 PROFILES_PERIOD = 30.0
 """Seconds between two looks at what the conditions of profiles ask about, where there are any profiles."""
+LEAVING_POLL = 0.001
 STOP_TIMEOUT = 0.5
 """Seconds for the wire thread to end streams and servers; the process ends anyway."""
 FIRST_READING = 2.5
@@ -103,6 +104,8 @@ class Supervisor:
         self._observers: list[Observer] = [self._board, self._metrics, self._history, self._log, self._bookkeeper]
         self._assembly: Assembly | None = None
         self._beat = time.monotonic()
+        self._serving = trio.CancelScope()
+        """Around what has to do with the kubelet."""
 
     def observe(self, event: Event) -> None:
         """Hand an event to everybody who subscribes."""
@@ -129,7 +132,7 @@ class Supervisor:
             assembly = Assembly(self._offers, work, self._document.config.host.roots, self._memories, self.observe)
             self._assembly = assembly
             self._observers.append(assembly)
-            work.start_soon(self._node.run)
+            work.start_soon(self._run_node)
             work.start_soon(self._memories.run)
             await self._prepare(assembly)
             assembly.offer()
@@ -153,7 +156,19 @@ class Supervisor:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _ in signals:
+                await self._leave()
                 scope.cancel()
+
+    async def _run_node(self) -> None:
+        with self._serving:
+            await self._node.run()
+
+    async def _leave(self) -> None:
+        """End the streams while the plugins can still answer: a question that comes before is no longer cut off."""
+        self._serving.cancel()
+        with trio.move_on_after(STOP_TIMEOUT):
+            while any(level.streams for level in self._wire.levels().values()):  # noqa: ASYNC110  # for some milliseconds, once
+                await trio.sleep(LEAVING_POLL)
 
     async def _speak_with_cluster(self, assembly: Assembly) -> None:
         async def holders(resource: str, device: str) -> tuple[Holding, ...]:

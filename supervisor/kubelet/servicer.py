@@ -1,6 +1,7 @@
 """The ``v1beta1.DevicePlugin`` service of one resource: it reads the feed and answers. Runs on the wire thread only."""
 
 import asyncio
+import functools
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -32,6 +33,10 @@ Task = Coroutine[Any, Any, None]
 
 _MAX_DETAIL = 512
 """Characters of an error's text: the kubelet copies it into the pod's status."""
+
+_QUIET_TURNS = 2
+_MOMENT = 0.001
+"""Seconds in which grpc sends what a handler has returned."""
 
 _STATUS = {
     UnknownDevice: grpc.StatusCode.NOT_FOUND,
@@ -72,6 +77,8 @@ class Servicer:
         self._buckets = [0] * (len(ALLOCATION_BOUNDS) + 1)
         self._seconds = 0.0
         self.registrations: Counter[str] = Counter()
+        self._under_way = 0
+        """Questions that are being answered."""
 
     # --- the list -----------------------------------------------------------------------------------------------------
 
@@ -138,6 +145,20 @@ class Servicer:
             self.note(streams=self.level.streams - 1, ended_at=time.monotonic())
 
     # --- questions ----------------------------------------------------------------------------------------------------
+
+    async def quiet(self, timeout: float) -> None:
+        """Until nothing is being answered, nor was a moment ago: the last answer has left. At most so many seconds."""
+        deadline, turns = time.monotonic() + timeout, 0
+        while turns < _QUIET_TURNS and time.monotonic() < deadline:
+            turns = 0 if self._under_way else turns + 1
+            await asyncio.sleep(_MOMENT)
+
+    async def _answer(self, function: Callable[[Any, Context], Awaitable[Any]], request: Any, context: Context) -> Any:
+        self._under_way += 1
+        try:
+            return await function(request, context)
+        finally:
+            self._under_way -= 1
 
     def options(self) -> pb.DevicePluginOptions:
         inventory = self._inventory
@@ -266,7 +287,8 @@ class Servicer:
 
     def handler(self) -> grpc.GenericRpcHandler:
         def unary(function: Callable[[Any, Context], Awaitable[Any]], request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-            return grpc.unary_unary_rpc_method_handler(function, request.FromString, lambda answer: answer.SerializeToString())
+            answer = functools.partial(self._answer, function)
+            return grpc.unary_unary_rpc_method_handler(answer, request.FromString, lambda answer: answer.SerializeToString())
 
         return grpc.method_handlers_generic_handler(
             DEVICE_PLUGIN_SERVICE,

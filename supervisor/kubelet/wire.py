@@ -30,6 +30,9 @@ from supervisor.levels import Attempt, Counts, Level, Outcome
 
 Answer = TypeVar("Answer")
 
+GRACE = 0.25
+"""Seconds for answers under way before we leave: a kubelet closes the connection when its stream ends, and rejects their pods."""
+
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # GetPreferredAllocation carries every free id
     ("grpc.so_reuseport", 0),
@@ -147,6 +150,9 @@ class Wire:
 
     async def _unbind(self, resource: str, service: _Service) -> None:
         service.servicer.note(bound=False)
+        if service.servicer.level.streams:
+            await service.servicer.quiet(GRACE)
+            service.servicer.end_streams()
         await self._stop_servers(resource, service)
         service.servicer.note(bound=False)  # a bind may have been under way
 
@@ -272,9 +278,7 @@ class Wire:
         self._thread.join(timeout)
 
     async def _stop(self) -> None:
-        for service in self._services.values():
-            service.servicer.end_streams()
-        await asyncio.gather(*(self._stop_servers(resource, service) for resource, service in self._services.items()))
+        await asyncio.gather(*(self._unbind(resource, service) for resource, service in self._services.items()))
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -2,10 +2,11 @@
 
 import signal
 import threading
+from queue import SimpleQueue
 
 import pytest
 
-from supervisor.kubelet.simulator import KubeletSimulator
+from supervisor.kubelet.simulator import KubeletSimulator, PodState
 from tests.system.conftest import Start
 from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, ours, wait_for
 
@@ -99,3 +100,19 @@ def test_without_a_kubelet(kubelet: KubeletSimulator, served: Process) -> None:
     kubelet.stop()
     served.wait_log('"KubeletAwaited"')
     assert_ends_well(served, kubelet)
+
+
+def test_while_a_plugin_answers(kubelet: KubeletSimulator, start: Start, puppet: Puppet) -> None:
+    """What the kubelet has asked already is answered before the connection ends: the pod gets its device."""
+    puppet.behave(allocate="nap")
+    process = start()
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    pods: SimpleQueue[PodState] = SimpleQueue()
+    asking = threading.Thread(target=lambda: pods.put(kubelet.add_pod("pod", {RESOURCE: 1})))
+    asking.start()
+    wait_for(lambda: puppet.calls("allocate") == 1, what="the call")
+    assert_ends_well(process, kubelet)
+    asking.join(30)
+    pod = pods.get(timeout=1)
+    assert pod.admitted, pod.message
+    assert len(pod.device_ids) == 1
