@@ -65,7 +65,7 @@ def outages(events: Iterable[Event], resource: str) -> list[Outage]:
             continue
         match event.kind:
             case EventKind.CALL:
-                broken = None if event["code"] == "OK" else broken or event.at_ns
+                broken = (broken or event.at_ns) if event["code"] == "Unavailable" else None
             case EventKind.STREAM_OPENED:
                 streams += 1
             case EventKind.STREAM_ENDED | EventKind.KUBELET_ENDED:

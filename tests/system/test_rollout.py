@@ -149,8 +149,9 @@ AGAIN = [event(OPENED, 30), event(LISTED, 40), event(LISTED, 50)]
     [
         ([event(ENDED, 10)], 10),
         ([event(EventKind.CALL, 8, code="OK"), event(ENDED, 10)], 10),
-        ([event(EventKind.CALL, 9, code="UNAVAILABLE"), event(ENDED, 10)], 9),
-        ([event(EventKind.CALL, 7, code="UNKNOWN"), event(EventKind.CALL, 8, code="OK"), event(ENDED, 10)], 10),
+        ([event(EventKind.CALL, 9, code="Unavailable"), event(ENDED, 10)], 9),
+        ([event(EventKind.CALL, 7, code="Unavailable"), event(EventKind.CALL, 8, code="OK"), event(ENDED, 10)], 10),
+        ([event(EventKind.CALL, 9, code="Unknown"), event(ENDED, 10)], 10),
         ([Event(EventKind.KUBELET_ENDED, 9, 1, {}), event(ENDED, 10)], 9),
         ([event(ENDED, 5, "example.com/other"), event(ENDED, 10)], 10),
     ],
