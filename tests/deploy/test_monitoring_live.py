@@ -140,7 +140,7 @@ def test_every_rule_is_evaluated(scraped: Prometheus) -> None:
 def test_the_faults_are_told(scraped: Prometheus) -> None:
     """The XID and the refused edit at once; the GPU waits for its time; nobody cries for anything else."""
     scraped.until('ALERTS{alertname="DevicePluginGpuHardwareXid",alertstate="firing",xid="79"}')
-    scraped.until('ALERTS{alertname="DevicePluginConfigRejected",alertstate="firing"}')
+    scraped.until('ALERTS{alertname="DevicePluginConfigRejected",alertstate="pending"}')
     scraped.until(f'ALERTS{{alertname="DevicePluginDeviceUnhealthy",alertstate="pending",resource="{GPU}",node="{NODE}"}}')
     told = {series.labels["alertname"] for series in scraped.query("ALERTS")}
     assert told == {"DevicePluginGpuHardwareXid", "DevicePluginConfigRejected", "DevicePluginDeviceUnhealthy"}
