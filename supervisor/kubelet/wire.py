@@ -150,17 +150,16 @@ class Wire:
 
     async def _unbind(self, resource: str, service: _Service) -> None:
         service.servicer.note(bound=False)
-        if service.servicer.level.streams:
-            await service.servicer.quiet(GRACE)
-            service.servicer.end_streams()
-        await self._stop_servers(resource, service)
-        service.servicer.note(bound=False)  # a bind may have been under way
+        async with self._turns[resource]:  # from the first moment: a bind that is ordered meanwhile must find an end of this
+            if service.servicer.level.streams:
+                await service.servicer.quiet(GRACE)
+                service.servicer.end_streams()
+            await _stop_all(service)
+            service.servicer.note(bound=False)  # a bind may have been under way
 
     async def _stop_servers(self, resource: str, service: _Service) -> None:
         async with self._turns[resource]:
-            while service.servers:
-                _, server = service.servers.popitem()
-                await server.stop(None)
+            await _stop_all(service)
 
     def close(self, resource: str) -> None:
         """End the resource's streams and servers and forget it."""
@@ -285,6 +284,12 @@ class Wire:
         await asyncio.gather(*others, return_exceptions=True)
         await self._caller.close()
         self._loop.stop()
+
+
+async def _stop_all(service: _Service) -> None:
+    while service.servers:
+        _, server = service.servers.popitem()
+        await server.stop(None)
 
 
 async def _listen(service: _Service, path: Path) -> str:

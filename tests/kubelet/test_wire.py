@@ -156,6 +156,22 @@ def test_a_resource_is_unbound_and_bound_elsewhere_in_one_step(rig: Rig) -> None
     assert elsewhere.exists()
 
 
+def test_a_resource_with_a_stream_is_unbound_and_bound_elsewhere_in_one_step(rig: Rig) -> None:
+    """The stream ends when nothing is being answered; what was ordered after that stays bound."""
+    offer(rig)
+    stream = rig.client().stream()
+    next(stream)
+    elsewhere = rig.directory / "elsewhere.sock"
+    rig.wire.unbind(WIDGET)
+    rig.wire.bind(WIDGET, elsewhere)
+    assert list(stream) == []
+    rig.wait(lambda: rig.level().bound)
+    client = Client(elsewhere)
+    assert ids(next(client.stream())) == ["a"]
+    client.channel.close()
+    assert rig.level().bound
+
+
 def test_a_bind_that_fails_is_told_and_can_be_repeated(rig: Rig) -> None:
     """The directory is missing at first."""
     folder = rig.directory / "later"
