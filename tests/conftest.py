@@ -2,7 +2,8 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from itertools import groupby
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,9 @@ from hypothesis import settings
 from tests.machine import TOOLS, found, need
 
 pytest_plugins = ["tests.bed.fixtures", "tests.plugins.nvidia_gpu.fakenvml.fixtures"]
+
+MOST_NAMES = 12
+"""Of one file's tests that are listed one by one."""
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("suite", deadline=None)
@@ -73,7 +77,7 @@ def pytest_make_collect_report(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List, by name, the tests that did not run here, under what each wants."""
+    """List, by name, the tests that did not run here, under what each wants; many of one file by their number."""
     skipped: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
         skipped[_reason(report)].append(report.nodeid)
@@ -81,5 +85,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not run on this machine", yellow=True)
     for reason, names in sorted(skipped.items()):
         terminalreporter.write_line(reason)
-        for name in sorted(names):
+        for name in _told(names):
             terminalreporter.write_line(f"    {name}")
+
+
+def _told(names: list[str]) -> Iterator[str]:
+    for file, group in groupby(sorted(names), lambda name: name.partition("::")[0]):
+        tests = list(group)
+        yield from tests if len(tests) <= MOST_NAMES else [f"{file}: {len(tests)} tests"]

@@ -90,7 +90,7 @@ TOOLS = {
     "crun": Tool(_runs("crun", "--version"), ("crun",), "needs root"),
     "patience": Tool(
         lambda: bool(os.environ.get("NO_SKIPS") or os.environ.get("MINUTES")),
-        hint="takes minutes: make soak, or make test-full",
+        hint="takes long beside all others: make test-full runs it",
     ),
     "buildah": Tool(
         _runs("sh", "-c", "buildah --version && debootstrap --version"),

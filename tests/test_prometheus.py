@@ -42,7 +42,7 @@ def target() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.requires("prometheus")
+@pytest.mark.requires("prometheus", "patience")
 @pytest.mark.slow
 def test_it_scrapes_evaluates_and_goes(target: str, tmp_path: Path) -> None:
     """A page is scraped, a rule about it fires, a bad question is refused, and afterwards nobody listens."""
@@ -63,7 +63,7 @@ def test_it_scrapes_evaluates_and_goes(target: str, tmp_path: Path) -> None:
         running.query("answer")
 
 
-@pytest.mark.requires("prometheus")
+@pytest.mark.requires("prometheus", "patience")
 def test_bad_rules_end_it_at_once(tmp_path: Path) -> None:
     """A file of rules that nobody understands is told instead of waited for."""
     rules = tmp_path / "rules.yaml"
@@ -72,7 +72,7 @@ def test_bad_rules_end_it_at_once(tmp_path: Path) -> None:
         pytest.fail(f"it runs at {running.address}")
 
 
-@pytest.mark.requires("prometheus")
+@pytest.mark.requires("prometheus", "patience")
 @pytest.mark.parametrize(("page", "said"), [(PAGE, ""), (b"answer 42\n", "no help text"), (b"answer {\n", "exit code 1")])
 def test_promtool_says_what_is_wrong_with_a_page(page: bytes, said: str) -> None:
     """A good page gives nothing, a bad one a sentence."""

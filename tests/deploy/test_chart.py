@@ -15,7 +15,7 @@ from supervisor.config import RESTART_SECTIONS, SupervisorConfig
 from supervisor.config_file import parse
 from tests.deploy.chart import ELSEWHERE, FOLDER, SCHEMA, config_schema, objects, render, values_schema
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "patience")]
 
 ROOT = FOLDER.parents[1]
 

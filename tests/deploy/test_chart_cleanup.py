@@ -24,7 +24,7 @@ from tests.deploy.admission import SCC_SCHEMA, constraint_problems
 from tests.deploy.chart import FOLDER, hooks, objects
 from tests.jsonschema import violations
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "patience")]
 
 ON: dict[str, Any] = {"cleanup": {"enabled": True, "seconds": 90}}
 NAME = "device-plugin-supervisor-cleanup"

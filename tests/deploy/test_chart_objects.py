@@ -13,7 +13,7 @@ from tests.deploy.admission import SCC_SCHEMA, constraint_problems, update_probl
 from tests.deploy.chart import hooks, is_hook, objects
 from tests.jsonschema import violations as violations_of
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "kubernetes_validate")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "kubernetes_validate", "patience")]
 
 OTHERS = {"monitoring.coreos.com", "security.openshift.io"}
 """Groups of resources that Kubernetes itself does not know."""

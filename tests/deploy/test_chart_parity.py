@@ -9,7 +9,7 @@ from supervisor.config_file import parse
 from tests.deploy.chart import hooks, objects
 from tests.deploy.rendering import BASE, COMPONENTS, FOLDER, OVERLAYS, canonical, kustomize, rendered
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "kustomize")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("helm", "kustomize", "patience")]
 
 HELMS = {
     # Labels whose values only a release has.

@@ -14,7 +14,7 @@ from tests.deploy.admission import SCC_SCHEMA, constraint_problems
 from tests.deploy.rendering import BASE, FOLDER, NAME, Object, kustomize, one, rendered
 from tests.jsonschema import violations
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize", "patience")]
 
 CLEANUP = f"{NAME}-cleanup"
 PLAIN, OPENSHIFT = "cleanup", "overlays/openshift-cleanup"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.checkout, pytest.mark.slow]
+pytestmark = [pytest.mark.checkout, pytest.mark.slow, pytest.mark.requires("patience")]
 
 ROOT = Path(__file__).parents[2]
 PUPPET = Path(__file__).with_name("puppet_cluster.py")

@@ -11,7 +11,7 @@ from tests.deploy.image import BASE, IMAGE, PYTHON, ROOT, Store, download
 from tests.deploy.others import third_party, write_wheel
 
 pytestmark = [
-    pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index"),
+    pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index", "patience"),
     pytest.mark.slow,
     pytest.mark.checkout,
     pytest.mark.timeout(900),  # the first time, debootstrap takes a minute of it

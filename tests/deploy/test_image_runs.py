@@ -16,7 +16,7 @@ from tests.deploy.pod import Place, arguments
 from tests.system.rig import assert_sound
 
 pytestmark = [
-    pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index", "kustomize"),
+    pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index", "kustomize", "patience"),
     pytest.mark.slow,
     pytest.mark.checkout,
     pytest.mark.timeout(900),  # the first time, debootstrap takes a minute of it

@@ -14,7 +14,7 @@ from tests.deploy import rendering
 from tests.deploy.admission import update_problems
 from tests.deploy.rendering import BASE, COMPONENTS, FOLDER, NAME, OVERLAYS, Object, canonical, one, pod_spec, rendered
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize", "patience")]
 
 CUSTOM = {"PodMonitor", "PrometheusRule", "SecurityContextConstraints"}
 """Kinds that a cluster has only with somebody's CRDs."""

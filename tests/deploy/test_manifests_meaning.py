@@ -31,7 +31,7 @@ from tests.deploy.rendering import (
 )
 from tests.plugins.nvidia_gpu.driver import DRIVER, Place
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize", "patience")]
 
 OURS = f"devices.{NAME}.io"
 

@@ -23,7 +23,7 @@ from tests.deploy.rendering import (
 )
 from tests.jsonschema import violations
 
-pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize")]
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("kustomize", "patience")]
 
 OPENSHIFT = "overlays/openshift"
 EVERYTHING = {"base": [], "all": list(COMPONENTS)} | {each: [each] for each in COMPONENTS}

@@ -25,7 +25,7 @@ from tests.deploy.monitoring import (
     rules,
 )
 
-pytestmark = pytest.mark.checkout
+pytestmark = [pytest.mark.checkout, pytest.mark.requires("patience")]
 
 NAME = "device-plugin-supervisor"
 

@@ -18,7 +18,7 @@ from tests.machine import need
 from tests.prometheus import Prometheus, prometheus
 from tests.system.rig import Process, quietly
 
-pytestmark = [pytest.mark.requires("prometheus"), pytest.mark.slow, pytest.mark.checkout]
+pytestmark = [pytest.mark.requires("prometheus", "patience"), pytest.mark.slow, pytest.mark.checkout]
 
 NODE = "node-1"
 NULL = "devices.example.com/null"

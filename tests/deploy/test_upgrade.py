@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.checkout,
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the image may have to be built first
-    pytest.mark.requires("root", "namespaces", "podman", "crun", "buildah", "index"),
+    pytest.mark.requires("root", "namespaces", "podman", "crun", "buildah", "index", "patience"),
 ]
 
 TIMES = 3

@@ -18,7 +18,7 @@ from tests.observe import reports
 from tests.observe.reports import FUSE, GPU, MANY, before
 from tests.observe.showing import Showing, showing
 
-pytestmark = [pytest.mark.requires("chromium"), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.requires("chromium", "patience"), pytest.mark.slow, pytest.mark.timeout(300)]
 
 WIDE, PHONE = 1280, 360
 

@@ -16,6 +16,8 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.requires("patience")
+
 from supervisor.cli import main
 from supervisor.config import API_VERSION, KIND
 from supervisor.host import HostView

@@ -11,7 +11,7 @@ from tests.browser import browser
 from tests.system.conftest import Start
 from tests.system.rig import RESOURCE, Process, Puppet
 
-pytestmark = [pytest.mark.requires("chromium"), pytest.mark.slow]
+pytestmark = [pytest.mark.requires("chromium", "patience"), pytest.mark.slow]
 
 MANY = 5000
 

@@ -82,13 +82,13 @@ def eventful(kubelet: KubeletSimulator, start: Start, puppet: Puppet) -> Process
     return process
 
 
-@pytest.mark.requires("prometheus")
+@pytest.mark.requires("prometheus", "patience")
 def test_promtool_has_nothing_to_say(eventful: Process) -> None:
     """Names, helps, units and values are as they should be."""
     assert check_metrics(page(eventful)) == ""
 
 
-@pytest.mark.requires("prometheus")
+@pytest.mark.requires("prometheus", "patience")
 @pytest.mark.slow
 def test_prometheus_knows_everything_that_is_told(eventful: Process) -> None:
     """Every sample of the page can be asked for, with the same labels and from either format."""

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,9 @@ def test_nothing_private_is_left(simulate: Simulate, plug: Plug, root: Path) -> 
     kubelet.restart()
     kubelet.kill()
     kubelet.start()
+    deadline = time.monotonic() + 10
+    while "cluster.new" in os.listdir(root) and time.monotonic() < deadline:  # it is being written right now
+        time.sleep(0.01)
     assert sorted(os.listdir(root)) == ["cluster.json", "device-plugins", "pod-resources"]
     assert sorted(os.listdir(kubelet.paths.device_plugins)) == ["kubelet.sock", CHECKPOINT]
     assert os.listdir(kubelet.paths.pod_resources) == ["kubelet.sock"]
