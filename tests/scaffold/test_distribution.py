@@ -16,12 +16,12 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-pytestmark = pytest.mark.requires("patience")
-
 from supervisor.cli import main
 from supervisor.config import API_VERSION, KIND
 from supervisor.host import HostView
 from supervisor.testing import FakeHost
+
+pytestmark = pytest.mark.requires("patience")
 
 NAME, RESOURCE = "acme-probe2", "acme.example/probe"
 FOLDER, PACKAGE = "acme-probe2-device-plugin", "acme_probe2_device_plugin"
