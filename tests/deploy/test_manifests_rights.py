@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.cluster.account import SERVICE_ACCOUNT
 from tests.deploy.admission import SCC_SCHEMA, constraint_problems, host_ports
 from tests.deploy.rendering import (
     COMPONENTS,
@@ -44,6 +45,12 @@ def rules(objects: list[Object]) -> set[tuple[str, str]]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def token_mounts(objects: list[Object], container: str) -> list[tuple[Object, list[Object]]]:
+    """The mounts by which a container gets a token of the API server, with all that is in them."""
+    found = ((mount, volume.get("projected", {}).get("sources", [])) for mount, volume in mounts(objects, container))
+    return [(mount, sources) for mount, sources in found if any("serviceAccountToken" in source for source in sources)]
 
 
 # --- privileges -------------------------------------------------------------------------------------------------------
@@ -135,14 +142,28 @@ def test_the_helper_has_nothing_of_the_kubelets(components: list[str]) -> None:
 
 @with_components
 def test_a_token_and_a_way_out_come_with_components_that_need_them(components: list[str]) -> None:
-    """Else there is neither, whatever the service account would allow."""
+    """Else there is neither, whatever the service account would allow; and the token is for the supervisor, not for its helper."""
     objects = rendered(components=components)
     wanted = bool(API_ACCESS & set(components))
-    assert pod_spec(objects)["automountServiceAccountToken"] is wanted
+    assert pod_spec(objects)["automountServiceAccountToken"] is False  # it would be mounted in every container
     assert one(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+    assert {name for name in containers(objects) if token_mounts(objects, name)} == ({"supervisor"} if wanted else set())
     policy = one(objects, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert bool(policy["egress"]) is wanted
+
+
+def test_the_account_is_where_it_is_looked_for() -> None:
+    """The three files that the kubelet puts there by itself; the token ends within the hour, and is renewed by then."""
+    ((mount, sources),) = token_mounts(rendered(components=["components/events"]), "supervisor")
+    assert (mount["mountPath"], mount["readOnly"]) == (str(SERVICE_ACCOUNT), True)
+    by_kind = {kind: source for each in sources for kind, source in each.items()}
+    assert by_kind.keys() == {"serviceAccountToken", "configMap", "downwardAPI"}
+    # API servers take the 3607 that the kubelet asks for as leave to prolong it to a year, for clients that never look again.
+    assert by_kind["serviceAccountToken"] == {"path": "token", "expirationSeconds": 3600}
+    assert by_kind["configMap"] == {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    (item,) = by_kind["downwardAPI"]["items"]
+    assert (item["path"], item["fieldRef"]["fieldPath"]) == ("namespace", "metadata.namespace")
 
 
 @pytest.mark.parametrize(

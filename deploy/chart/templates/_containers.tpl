@@ -108,6 +108,9 @@ httpGet:
 {{- if .Values.http.auth.secretName }}
 - {name: auth, mountPath: {{ include "supervisor.secrets" . }}/auth, readOnly: true}
 {{- end }}
+{{- if include "supervisor.asksCluster" . }}
+- {name: api-access, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}

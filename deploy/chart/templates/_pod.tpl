@@ -120,6 +120,16 @@ seLinuxOptions: {type: {{ .Values.selinux.type }}, level: {{ .Values.selinux.lev
 - name: auth
   secret: {secretName: {{ . }}, defaultMode: 0400}
 {{- end }}
+{{- if include "supervisor.asksCluster" . }}
+{{- /* What automountServiceAccountToken would put into every container, for the supervisor alone. Not for 3607 seconds: API
+       servers would let that one live for a year. */}}
+- name: api-access
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
