@@ -92,6 +92,24 @@ def host_ports(pod: Pod) -> Iterator[int]:
                 yield port.get("hostPort", port["containerPort"])
 
 
+def node_fits(pod: Pod, labels: Mapping[str, str]) -> bool:
+    """Whether the pod may be placed on a node with these labels, taints aside: by its selector and the affinity it requires."""
+    if not pod.get("nodeSelector", {}).items() <= labels.items():
+        return False
+    required = pod.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    return any(
+        all(_expression_holds(each, labels) for each in term["matchExpressions"]) for term in required["nodeSelectorTerms"]
+    )
+
+
+def _expression_holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """A label that is not there is in no list, so ``NotIn`` holds of it."""
+    holds = {"In": True, "NotIn": False}[expression["operator"]]
+    return (labels.get(expression["key"]) in expression["values"]) is holds
+
+
 def constraint_problems(scc: Mapping[str, Any], pod: Pod) -> Iterator[str]:
     """Why OpenShift would refuse a pod under these constraints alone, without filling anything in."""
     for field, flag in {"hostNetwork": "allowHostNetwork", "hostPID": "allowHostPID", "hostIPC": "allowHostIPC"}.items():

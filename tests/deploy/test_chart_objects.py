@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.deploy.admission import SCC_SCHEMA, constraint_problems, update_problems
+from tests.deploy.admission import SCC_SCHEMA, constraint_problems, node_fits, update_problems
 from tests.deploy.chart import hooks, is_hook, objects
 from tests.jsonschema import violations as violations_of
 
@@ -207,6 +207,41 @@ def test_pods_are_selected_and_described_by_their_labels() -> None:
     ):
         assert selector["matchLabels"].items() <= labels.items()
         assert selector["matchLabels"]["app.kubernetes.io/instance"] == "device-plugin-supervisor"
+
+
+def test_no_pod_is_placed_where_there_is_no_node() -> None:
+    """Those that clean up and wait for it included; an affinity of the user's takes the place of ours."""
+    virtual = {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}
+    placed = [each for each in everything(on("cleanup.enabled")) if each["kind"] in {"DaemonSet", "Job"}]
+    assert len(placed) == 3
+    for each in placed:
+        pod = each["spec"]["template"]["spec"]
+        assert node_fits(pod, virtual | {"type": "machine"})
+        assert not node_fits(pod, virtual)
+    term = {"matchExpressions": [{"key": "type", "operator": "In", "values": ["virtual-kubelet"]}]}
+    wanted = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    assert node_fits(the_daemonset(objects({"affinity": wanted}))["spec"]["template"]["spec"], virtual)
+
+
+def test_no_container_but_the_supervisor_has_a_token() -> None:
+    """Whatever is switched on; the Job that waits for the clean-up is a pod of its own with one container."""
+    for each in everything(on(*SWITCHES)):
+        if each["kind"] not in {"DaemonSet", "Job"}:
+            continue
+        pod = each["spec"]["template"]["spec"]
+        tokens = {
+            volume["name"]
+            for volume in pod["volumes"]
+            if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", ()))
+        }
+        holders = {
+            container["name"]
+            for container in (*pod["containers"], *pod.get("initContainers", ()))
+            if pod["automountServiceAccountToken"] or tokens & {mount["name"] for mount in container.get("volumeMounts", ())}
+        }
+        assert holders == {"device-plugin-supervisor": {"supervisor"}, "device-plugin-supervisor-cleanup": set()}[
+            each["metadata"]["name"]
+        ] | ({"wait"} if each["kind"] == "Job" else set())
 
 
 def test_only_the_helper_is_privileged() -> None:

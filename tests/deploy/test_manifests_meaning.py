@@ -15,7 +15,7 @@ from supervisor.host import Host
 from supervisor_nvidia_gpu.cdi.libraries import find
 from supervisor_nvidia_gpu.driver_root import MOUNT, DriverRoot
 from tests.deploy import monitoring
-from tests.deploy.admission import update_problems
+from tests.deploy.admission import node_fits, update_problems
 from tests.deploy.rendering import (
     BASE,
     COMPONENTS,
@@ -24,6 +24,7 @@ from tests.deploy.rendering import (
     OVERLAYS,
     Object,
     containers,
+    kustomize,
     mounts,
     one,
     pod_spec,
@@ -204,6 +205,28 @@ def test_the_pod_is_where_the_hardware_is_and_stays_there() -> None:
     assert pod["priorityClassName"] == "system-node-critical"
     resources = containers(rendered())["supervisor"]["resources"]
     assert resources == {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+
+
+LINUX = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": "a"}
+NODES: dict[str, tuple[dict[str, str], bool]] = {
+    "a machine": (LINUX, True),
+    "a machine in another data centre": (LINUX | {"eks.amazonaws.com/compute-type": "hybrid"}, True),
+    "a machine of another kind": (LINUX | {"type": "gpu"}, True),
+    "Windows": ({"kubernetes.io/os": "windows"}, False),
+    "no machine": (LINUX | {"type": "virtual-kubelet"}, False),
+    "a machine for one pod": (LINUX | {"eks.amazonaws.com/compute-type": "fargate"}, False),
+    "no labels": ({}, False),
+}
+"""Labels of nodes, and whether there is hardware to offer and a kubelet to offer it to."""
+
+
+@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("folder", ["base", "cleanup", *OVERLAYS])
+def test_pods_are_placed_where_a_kubelet_has_hardware(folder: str, node: str) -> None:
+    """They tolerate every taint, so that what keeps others from nodes which are none would not keep them."""
+    labels, expected = NODES[node]
+    (daemonset,) = (each for each in kustomize(FOLDER / folder) if each["kind"] == "DaemonSet")
+    assert node_fits(daemonset["spec"]["template"]["spec"], labels | {"nvidia.com/gpu.present": "true"}) is expected
 
 
 @pytest.mark.parametrize("components", [[], list(COMPONENTS)], ids=["base", "all"])
