@@ -157,20 +157,15 @@ class Wire:
             await _stop_all(service)
             service.servicer.note(bound=False)  # a bind may have been under way
 
-    async def _stop_servers(self, resource: str, service: _Service) -> None:
-        async with self._turns[resource]:
-            await _stop_all(service)
-
     def close(self, resource: str) -> None:
         """End the resource's streams and servers and forget it."""
         self._order(self._close, resource)
 
     def _close(self, resource: str) -> None:
-        """At once, so that the same name can be opened again in the next order."""
+        """Forgotten at once, so that the same name can be opened again in the next order; ended when its last answer has left."""
         if service := self._services.pop(resource, None):
             service.servicer.feed.unsubscribe(service.wake)
-            service.servicer.end_streams()
-            self._start(self._stop_servers(resource, service))
+            self._start(self._unbind(resource, service))
             self._changed()
 
     def end_streams(self, resource: str) -> None:
@@ -278,6 +273,9 @@ class Wire:
 
     async def _stop(self) -> None:
         await asyncio.gather(*(self._unbind(resource, service) for resource, service in self._services.items()))
+        for turn in list(self._turns.values()):  # what was closed a moment ago may be giving its last answer
+            async with turn:
+                pass
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -20,7 +20,7 @@ from supervisor.kubelet.protos import deviceplugin_pb2 as pb
 from supervisor.kubelet.sockets import FileIdentity
 from supervisor.kubelet.wire import Wire
 from supervisor.levels import Attempt, Outcome
-from supervisor.model import Device
+from supervisor.model import ContainerEdits, Device
 from tests.kubelet.rig import SOON, WIDGET, Client, Rig, ids
 
 GADGET = "example.com/gadget"
@@ -113,6 +113,95 @@ def test_closing_ends_streams(rig: Rig) -> None:
     rig.wire.close(WIDGET)
     with pytest.raises((grpc.RpcError, StopIteration)):
         next(stream)
+
+
+class Hangs:
+    """Its Allocate begins, and goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.called = threading.Event()
+        self.let_go = threading.Event()
+
+    def allocate(self, *_: Any) -> ContainerEdits:
+        self.called.set()
+        self.let_go.wait(SOON)
+        return ContainerEdits()
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hangs]:
+    """Give a plugin that hangs in Allocate, at most until the end of the test."""
+    plugin = Hangs()
+    yield plugin
+    plugin.let_go.set()
+
+
+def under_way(rig: Rig, plugin: Hangs) -> tuple[Any, Any]:
+    """A stream, and beside it an Allocate that has reached the plugin."""
+    rig.offer([Device("a")], plugin)
+    client = rig.client()
+    stream = client.stream()
+    next(stream)
+    call = client.future(["a"])
+    assert plugin.called.wait(SOON)
+    return stream, call
+
+
+def assert_answered(call: Any, plugin: Hangs) -> None:
+    """It is under way still, and ends well when the plugin lets go."""
+    with pytest.raises(grpc.FutureTimeoutError):
+        call.result(0.05)
+    plugin.let_go.set()
+    assert len(call.result().container_responses) == 1
+
+
+@pytest.mark.parametrize("order", ["close", "unbind"])
+def test_what_was_asked_before_the_end_is_answered(rig: Rig, hanging: Hangs, order: str) -> None:
+    """A kubelet hangs up when its stream ends: the answer goes first, or a pod is rejected."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "GRACE", SOON)
+        stream, call = under_way(rig, hanging)
+        getattr(rig.wire, order)(WIDGET)
+        rig.wait(lambda: not rig.level().bound)
+        assert_answered(call, hanging)
+        assert list(stream) == []
+
+
+def test_a_resource_that_is_opened_again_keeps_the_last_answer_of_the_one_before(rig: Rig, hanging: Hangs) -> None:
+    """The next one is bound when the one before has answered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "GRACE", SOON)
+        _, call = under_way(rig, hanging)
+        rig.wire.close(WIDGET)
+        feed = Feed(WIDGET)
+        feed.publish(Inventory.of(WIDGET, [Device("b")]))
+        rig.wire.open(feed, rig.calls(None))
+        rig.wire.bind(WIDGET, rig.path())
+        assert_answered(call, hanging)
+        rig.wait(lambda: rig.level().bound)
+        assert ids(next(rig.client().stream())) == ["b"]
+
+
+def test_an_answer_that_does_not_come_holds_up_no_close(rig: Rig, hanging: Hangs) -> None:
+    """The grace is short, then stream and call end."""
+    stream, call = under_way(rig, hanging)
+    rig.wire.close(WIDGET)
+    assert call.exception() is not None
+    with pytest.raises((grpc.RpcError, StopIteration)):
+        next(stream)
+    rig.wait_while(lambda: rig.path().exists())
+
+
+def test_the_last_answer_of_a_closed_resource_is_waited_for_when_all_ends(rig: Rig, hanging: Hangs) -> None:
+    """Nobody serves the name any more, and yet a kubelet waits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "GRACE", SOON)
+        _, call = under_way(rig, hanging)
+        rig.wire.close(WIDGET)
+        rig.wait(lambda: WIDGET not in rig.wire.levels())
+        rig.wire.stop(0)
+        assert_answered(call, hanging)
+        rig.wait_while(lambda: rig.wire.alive)
 
 
 def test_a_resource_is_closed_and_opened_again_in_one_step(rig: Rig) -> None:
@@ -343,15 +432,9 @@ def test_other_clients_of_the_kubelet_share_the_loop(rig: Rig) -> None:
     assert answers == ["wire"]
 
 
-def test_stopping_ends_calls_under_way(rig: Rig, kubelet: Kubelet) -> None:
+def test_stopping_ends_calls_under_way(rig: Rig, kubelet: Kubelet, hanging: Hangs) -> None:
     """A stream, a Register that nobody answers and an Allocate that hangs hold up nothing."""
-    let_go = threading.Event()
-
-    class Hangs:
-        def allocate(self, *_: Any) -> Any:
-            let_go.wait(SOON)
-
-    rig.offer([Device("a")], Hangs())
+    rig.offer([Device("a")], hanging)
     offer(rig, GADGET)
     kubelet.hangs = True
     stream = rig.client(GADGET).stream()
@@ -362,7 +445,6 @@ def test_stopping_ends_calls_under_way(rig: Rig, kubelet: Kubelet) -> None:
     rig.wire.stop(SOON)
     assert not rig.wire.alive
     assert call.exception() is not None
-    let_go.set()
     rig.wire.watch(time.monotonic)
     rig.wire.close(WIDGET)
 
