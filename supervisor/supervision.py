@@ -3,14 +3,15 @@
 ::
 
     process              observers' HTTP server, heartbeat          ends last: probes answer until the end
-    └── work             cancelled by SIGTERM, or by an error
+    └── work             ends with an error, or when it has left
+        ├── attention    cancelled by SIGTERM; until it has ended the kubelet is served
+        │   ├── udev     one netlink socket for all plugins
+        │   ├── configuration
+        │   ├── cluster  the Kubernetes API, where that is wanted
+        │   └── bookkeeping  ledger and tombstones
+        ├── node         lock, sockets, registrar; ends next, and its streams with it
         ├── assembly     one unit for each plugin: discovery, its own event source
-        ├── udev         one netlink socket for all plugins
-        ├── configuration
-        ├── cluster      the Kubernetes API, where that is wanted
-        ├── bookkeeping  ledger and tombstones
-        ├── memories     what plugins keep over restarts
-        └── node         lock, sockets, registrar
+        └── memories     what plugins keep over restarts
 
 Mutable state of the process: the feeds' current values (``offers``), the states of the registrar, the status board, the counters of
 metrics and servicers, and local variables of tasks.
@@ -56,7 +57,6 @@ from supervisor.wakeup import WakeUp
 
 PROFILES_PERIOD = 30.0
 """Seconds between two looks at what the conditions of profiles ask about, where there are any profiles."""
-LEAVING_POLL = 0.001
 STOP_TIMEOUT = 0.5
 """Seconds for the wire thread to end streams and servers; the process ends anyway."""
 FIRST_READING = 2.5
@@ -106,6 +106,8 @@ class Supervisor:
         self._beat = time.monotonic()
         self._serving = trio.CancelScope()
         """Around what has to do with the kubelet."""
+        self._attention = trio.CancelScope()
+        """Around what looks out for changes."""
 
     def observe(self, event: Event) -> None:
         """Hand an event to everybody who subscribes."""
@@ -128,21 +130,29 @@ class Supervisor:
 
     async def _work(self) -> None:
         async with trio.open_nursery() as work:
-            await work.start(self._stop_on_signal, work.cancel_scope)
+            await work.start(self._stop_on_signal)
             assembly = Assembly(self._offers, work, self._document.config.host.roots, self._memories, self.observe)
             self._assembly = assembly
             self._observers.append(assembly)
             work.start_soon(self._run_node)
             work.start_soon(self._memories.run)
-            await self._prepare(assembly)
-            assembly.offer()
-            self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
-            self._applied(())
-            work.start_soon(self._bookkeeper.run, self._node)
+            with self._attention:
+                await self._attend(assembly)
+            await self._leave()
+            work.cancel_scope.cancel()
+
+    async def _attend(self, assembly: Assembly) -> None:
+        """Offer what there is, and look out for what changes."""
+        await self._prepare(assembly)
+        assembly.offer()
+        self._bookkeeper.adopt()  # no await since the offer: the very first list names what is still held
+        self._applied(())
+        async with trio.open_nursery() as attention:
+            attention.start_soon(self._bookkeeper.run, self._node)
             if self._document.config.kubernetes.wanted:
-                work.start_soon(self._speak_with_cluster, assembly)
-            work.start_soon(self._watch_udev, assembly)
-            work.start_soon(self._watch_config, assembly)
+                attention.start_soon(self._speak_with_cluster, assembly)
+            attention.start_soon(self._watch_udev, assembly)
+            attention.start_soon(self._watch_config, assembly)
 
     async def _prepare(self, assembly: Assembly) -> None:
         """Everything that takes time before anything can be offered, side by side."""
@@ -150,25 +160,25 @@ class Supervisor:
             nursery.start_soon(self._bookkeeper.read_first, FIRST_READING)
             await assembly.start(self._document)
 
-    async def _stop_on_signal(
-        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _stop_on_signal(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _ in signals:
-                await self._leave()
-                scope.cancel()
+                self._attention.cancel()
 
     async def _run_node(self) -> None:
         with self._serving:
             await self._node.run()
 
     async def _leave(self) -> None:
-        """End the streams while the plugins can still answer: a question that comes before is no longer cut off."""
+        """End the streams while plugins can still answer, and as late as can be: until we have ended, nobody registers.
+
+        The kernel takes milliseconds, at times tens of them, to close event sockets: that is done by now.
+        """
         self._serving.cancel()
         with trio.move_on_after(STOP_TIMEOUT):
-            while any(level.streams for level in self._wire.levels().values()):  # noqa: ASYNC110  # for some milliseconds, once
-                await trio.sleep(LEAVING_POLL)
+            while any(level.streams for level in self._wire.levels().values()):
+                await self._wake.wait()
 
     async def _speak_with_cluster(self, assembly: Assembly) -> None:
         async def holders(resource: str, device: str) -> tuple[Holding, ...]:

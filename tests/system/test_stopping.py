@@ -1,12 +1,15 @@
 """SIGTERM and SIGINT end the process soon, with exit code 0 and nothing left behind, whatever a plugin is doing."""
 
+import os
 import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
-from supervisor.kubelet.simulator import KubeletSimulator, PodState
+from supervisor.kubelet.simulator import EventKind, KubeletSimulator, PodState
 from tests.system.conftest import Start
 from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, ours, wait_for
 
@@ -116,3 +119,26 @@ def test_while_a_plugin_answers(kubelet: KubeletSimulator, start: Start, puppet:
     pod = pods.get(timeout=1)
     assert pod.admitted, pod.message
     assert len(pod.device_ids) == 1
+
+
+def event_sources(pid: int) -> list[str]:
+    """The descriptors of a process by which the kernel tells it of changes; none of one that has ended."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        netlink = {line.split()[9] for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]}
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):
+                target = os.readlink(f"/proc/{pid}/fd/{number}")
+                if target == "anon_inode:inotify" or target.removeprefix("socket:[").removesuffix("]") in netlink:
+                    found.append(target)
+    return found
+
+
+def test_the_streams_end_last(kubelet: KubeletSimulator, served: Process) -> None:
+    """The kernel may take its time to close what it tells of changes: the kubelet is served until that is done."""
+    assert event_sources(served.pid)
+    position = kubelet.events.position
+    served.signal(signal.SIGTERM)
+    kubelet.wait_event(EventKind.STREAM_ENDED, since=position)
+    assert event_sources(served.pid) == []
+    assert served.wait(SOON) == 0
