@@ -52,6 +52,13 @@ def test_a_spec_that_names_no_uuids_is_needed_by_any_gpu(tmp_path: Path, kind: s
     assert needed(tmp_path, {"a.example/b": ("x",)}) == {file_name(kind): ()}
 
 
+@pytest.mark.parametrize("held", [ONE, TWO])
+def test_a_spec_with_names_of_two_kinds_is_needed_by_any_gpu(tmp_path: Path, held: str) -> None:
+    """By PCI address MIG devices still go by UUID; and a spec keeps the names of an earlier ``deviceIdStrategy``."""
+    publish_all(tmp_path, spec(GPU, "0000:3b:00.0", ONE))
+    assert needed(tmp_path, {"nvidia.com/gpu": (held,)}) == {file_name(GPU): (held,)}
+
+
 def test_only_ours_are_named(tmp_path: Path) -> None:
     """By name and content; what a killed process left half-written is needed by nobody."""
     publish_all(tmp_path, spec(GPU, ONE))
@@ -74,7 +81,7 @@ def plugin(memory: FakeMemory) -> NvidiaGpuPlugin:
     return NvidiaGpuPlugin(Folded(NvidiaGpuConfig()), Host(), memory, SimulatedProbe("l40s-4", ()))
 
 
-@pytest.mark.parametrize("kept", [{}, {CDI: ""}, {CDI: None}, {CDI: 5}])
+@pytest.mark.parametrize("kept", [{}, {CDI: []}, {CDI: None}, {CDI: 5}, {CDI: [None, ""]}])
 def test_without_a_word_of_an_owner_nothing_is_left(kept: dict[str, object]) -> None:
     """The configured directory may hold what another supervisor looks after."""
     assert list(plugin(FakeMemory(kept)).leftovers({})) == []
@@ -83,5 +90,8 @@ def test_without_a_word_of_an_owner_nothing_is_left(kept: dict[str, object]) -> 
 def test_the_memory_says_where(tmp_path: Path) -> None:
     """The configuration may have gone with everything else."""
     publish_all(tmp_path, spec(GPU, ONE))
-    (left,) = plugin(FakeMemory({CDI: str(tmp_path)})).leftovers({"nvidia.com/gpu": (ONE,)})
-    assert left == Leftover(str(tmp_path / file_name(GPU)), (ONE,))
+    other = tmp_path / "other"
+    other.mkdir()
+    publish_all(other, spec(GPU, TWO))
+    left = set(plugin(FakeMemory({CDI: [str(tmp_path), str(other)]})).leftovers({"nvidia.com/gpu": (ONE,)}))
+    assert left == {Leftover(str(tmp_path / file_name(GPU)), (ONE,)), Leftover(str(other / file_name(GPU)), ())}

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from supervisor import AllocationRefused, Device, Health, NodeFacts
 from supervisor.testing import FakeHost
 from supervisor_nvidia_gpu.assembly import plugin
-from supervisor_nvidia_gpu.cdi.files import PREFIX
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.plugin import CheckingPlugin, NvidiaGpuPlugin, needs_checks
@@ -263,27 +262,6 @@ def test_an_edit_of_nvidias_file_is_seen(tmp_path: Path) -> None:
     file.write_text("version: v1\n")
     (notice,) = [notice for notice in made.notices() if "has changed" in notice]
     assert str(file) in notice
-
-
-@pytest.mark.parametrize("text", ["{}", "{simulate: {layout: l40s-4}}"])
-def test_specs_are_removed_only_where_the_owner_before_wrote_them(tmp_path: Path, text: str) -> None:
-    """Another supervisor of this machine, or one that somebody tries out, may need those that lie there."""
-    cdi = tmp_path / "cdi"
-    cdi.mkdir()
-    spec = cdi / f"{PREFIX}somebody.example-gpu.json"
-    spec.write_text('{"kind": "somebody.example/gpu"}')
-    rig = Rig(tmp_path / "tried", gpu(0), text=f"{{cdi: {{directory: {cdi}}}, {text[1:-1]}}}")
-    rig.plugin.take_over()
-    rig.look()
-    assert spec.exists()
-    memory = Kept()
-    memory.value = {"cdi": str(cdi)}
-    heir = Rig(tmp_path / "heir", gpu(0), text=f"{{cdi: {{directory: {cdi}}}}}", memory=memory)
-    assert spec.exists()
-    heir.plugin.take_over()
-    assert not spec.exists()
-    heir.look()
-    assert memory.value["cdi"] == ""
 
 
 def test_a_gpu_that_does_not_answer_is_judged_by_its_health(tmp_path: Path) -> None:

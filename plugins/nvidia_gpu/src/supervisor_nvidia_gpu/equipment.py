@@ -1,10 +1,11 @@
 """What the host has for containers besides the GPUs themselves: device nodes, the driver's files, and CDI specs that name them."""
 
-import contextlib
 import posixpath
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor import Host
 from supervisor_nvidia_gpu import nodes
@@ -39,6 +40,8 @@ class Equipment:
         self._mount = mount_of(config.driver_root_mount)
         self._specs: tuple[Spec, ...] = ()
         self._lacking = ""
+        self.directories: tuple[str, ...] = ()
+        """Where specs of ours lie, as far as an owner of the node has said so. For the memory."""
         self.owner = False
         self.evidence = ""
         """What the node says of itself that lets CDI devices work; empty while that is not known."""
@@ -57,25 +60,38 @@ class Equipment:
         if self.wants_cdi:
             self._specs = specs(offer.units, found, of_driver, self._config)
             self._lacking = of_driver.problem if offer.units else ""
-        return found, self.cdi(write=self.owner)
+        return found, self._publish() if self.owner else self.cdi()
 
-    def cdi(self, *, write: bool = False) -> CdiState:
-        """What the CDI directory says now of the specs of the last look. May be called by several threads unless it writes."""
+    def cdi(self) -> CdiState:
+        """What the CDI directory says now of the specs of the last look. May be called by several threads."""
+        return self._see_to(files.check) if self.wants_cdi else CdiState()
+
+    def _publish(self) -> CdiState:
+        """As the owner: write what is wanted, note where, and keep true what lies elsewhere."""
         if not self.wants_cdi:
             return CdiState()
-        do = files.publish if write else files.check
+        state = self._see_to(files.publish)
+        if Path(state.directory).is_dir():
+            self.directories = tuple(dict.fromkeys((*self.directories, state.directory)))
+        former = (directory for directory in self.directories if directory != state.directory)
+        stale = tuple(problem for directory in former if (problem := files.renew(directory, self._specs)))
+        return replace(state, conflicts=(*state.conflicts, *stale))
+
+    def _see_to(self, do: Callable[[str, Sequence[Spec], files.Present, str], CdiState]) -> CdiState:
         return do(self._config.cdi.directory, self._specs, Sight(self._host, self._mount), self._lacking)
 
-    @property
-    def directory(self) -> str:
-        """Where this process writes CDI specs; empty where it writes none. For the memory."""
-        return self._config.cdi.directory if self.owner and self.wants_cdi else ""
-
-    def tidy(self, directory: str) -> None:
-        """Remove specs from where the owner before wrote them, if this one will not look after them.
+    def take_over(self, directories: Iterable[str]) -> None:
+        """See to the specs from now on, also to those that the owner before has written.
 
         Only by its word: on a node there may be another supervisor for another kubelet, or one that somebody tries out.
         """
-        if directory and directory != self.directory:
-            with contextlib.suppress(OSError):  # they name devices that may be gone, which a runtime says as well
-                files.withdraw(directory)
+        self.owner = True
+        self.directories = tuple(directory for directory in directories if _holds_ours(directory))
+
+
+def _holds_ours(directory: str) -> bool:
+    """Also where that cannot be seen from here."""
+    try:
+        return bool(files.left(directory))
+    except OSError:
+        return True

@@ -5,16 +5,14 @@ from pathlib import Path
 
 from supervisor import Leftover
 from supervisor_nvidia_gpu.cdi import files
+from supervisor_nvidia_gpu.cdi.names import UUIDS
 from supervisor_nvidia_gpu.units import physical
-
-_UUIDS = ("GPU-", "MIG-")
-"""How the ids of all GPUs and MIG devices begin, whatever their resource is called."""
 
 
 def leftovers(directory: str, held: Mapping[str, Collection[str]]) -> Iterator[Leftover]:
     """Our specs in this directory.
 
-    A spec that defines GPUs by UUID is needed by those GPUs; one by index, or of something else than GPUs, by any: which container
+    A spec that defines GPUs by UUID alone is needed by those GPUs; one by index, or of something else than GPUs, by any: which container
     has which of these is not in the ids. Raises ``OSError`` where the directory cannot be seen: from a pod without that mount it looks
     as if there were nothing.
     """
@@ -22,8 +20,8 @@ def leftovers(directory: str, held: Mapping[str, Collection[str]]) -> Iterator[L
         raise FileNotFoundError(
             f"{directory}, where CDI specs were written, is not there; mount it, or make it anew if it has gone"
         )
-    gpus = {device: physical(device).replace("/", "-") for ids in held.values() for device in ids if device.startswith(_UUIDS)}
+    gpus = {device: physical(device).replace("/", "-") for ids in held.values() for device in ids if device.startswith(UUIDS)}
     for path, names in files.left(directory).items():
-        by_uuid = any(name.startswith(_UUIDS) for name in names)
+        by_uuid = all(name.startswith(UUIDS) for name in names)
         needed = sorted(device for device, name in gpus.items() if names and (name in names or not by_uuid))
         yield Leftover(path, tuple(needed))

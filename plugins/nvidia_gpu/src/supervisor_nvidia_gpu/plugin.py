@@ -39,7 +39,7 @@ from supervisor_nvidia_gpu.units import check_request, offer
 _LOG = logging.getLogger(__name__)
 
 HEALTH, CDI = "health", "cdi"
-"""What the plugin's memory holds: the health of the GPUs, and the directory with CDI specs of ours."""
+"""What the plugin's memory holds: the health of the GPUs, and the directories with CDI specs of ours."""
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class NvidiaGpuPlugin:
         report = self._source.look()
         self._monitor.look(report, now)
         self._picture = self._pictured(report)
-        self._memory.keep({HEALTH: self._monitor.remember(), CDI: self._equipment.directory})
+        self._keep()
         self._looked.ring()
         return self._picture.devices(self._config, self._verdict)
 
@@ -101,8 +101,8 @@ class NvidiaGpuPlugin:
 
     def take_over(self) -> None:
         """Go on with what the owner before knew of the GPUs' health, and see to the CDI specs from now on."""
-        self._equipment.owner = True
-        self._equipment.tidy(str(self._recall().get(CDI, "")))
+        self._equipment.take_over(_directories(self._recall()))
+        self._keep()  # what was kept as a standby knows of no directory
 
     def learn_node(self, node: NodeFacts) -> None:
         """Whether its container runtime and kubelet know CDI, which ``auto`` asks."""
@@ -113,6 +113,9 @@ class NvidiaGpuPlugin:
         health = recalled.get(HEALTH)
         self._monitor.recall(health if isinstance(health, Mapping) else {}, self._clock())
         return recalled
+
+    def _keep(self) -> None:
+        self._memory.keep({HEALTH: self._monitor.remember(), CDI: list(self._equipment.directories)})
 
     def notices(self) -> Sequence[str]:
         """What it waits for, what was chosen and why, and what is wrong with layouts and with NVIDIA's own configuration."""
@@ -144,8 +147,7 @@ class NvidiaGpuPlugin:
 
     def leftovers(self, held: Mapping[str, Collection[str]]) -> Iterable[Leftover]:
         """The CDI specs, where an owner of the node has written them."""
-        directory = self._memory.recall().get(CDI)
-        return leftovers(directory, held) if isinstance(directory, str) and directory else ()
+        return (each for directory in _directories(self._memory.recall()) for each in leftovers(directory, held))
 
     def _verdict(self, unit: str) -> Verdict:
         return self._monitor.verdict(unit, self._clock())
@@ -186,6 +188,12 @@ class NvidiaGpuPlugin:
         if picture is None:
             return []
         return prefer(picture.of(resource), picture.nearness, available, must_include, size, self._config.sharing.policy)
+
+
+def _directories(recalled: Mapping[str, Any]) -> Sequence[str]:
+    """Where an owner of the node has written CDI specs."""
+    noted = recalled.get(CDI)
+    return [each for each in noted if isinstance(each, str) and each] if isinstance(noted, list) else []
 
 
 class CheckingPlugin(NvidiaGpuPlugin):

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor_nvidia_gpu.cdi.files import MAX_BYTES, PREFIX, CdiState, check, file_name, publish, withdraw
-from supervisor_nvidia_gpu.cdi.schema import CdiDevice, DeviceNode, Edits, Spec, decode, versioned
+from supervisor_nvidia_gpu.cdi.files import MAX_BYTES, PREFIX, CdiState, check, file_name, publish, renew
+from supervisor_nvidia_gpu.cdi.schema import CdiDevice, DeviceNode, Edits, Spec, decode, host_paths, versioned
 
 KIND = "vendor.example/gpu"
 
@@ -67,15 +67,49 @@ def test_what_was_lost_or_changed_is_written_anew(tmp_path: Path) -> None:
         assert (state.written, state.usable) == (1, True)
 
 
-def test_orphans_are_removed(tmp_path: Path) -> None:
-    """Files of ours for which there is nothing any more go, those with another vendor's name in the configuration of old too."""
+def devices(folder: Path, kind: str = KIND) -> list[str]:
+    return [device.name for device in decode((folder / file_name(kind)).read_bytes()).devices]
+
+
+def test_a_spec_that_is_not_wanted_any_more_stays(tmp_path: Path) -> None:
+    """No GPU is found, or the vendor was edited: containers that hold its devices are made again without asking anybody."""
     published(tmp_path, spec("a"), spec("all", kind="vendor.example/gds"))
-    assert published(tmp_path, spec("a")).removed == 1
-    assert published(tmp_path, spec("a", kind="other.example/gpu")).removed == 1
-    (tmp_path / f".{PREFIX}vendor.example-gpu.json.0123abcd.tmp").touch()
-    (tmp_path / f"{PREFIX}broken.json").write_text("half a fi")
-    assert published(tmp_path).removed == 3
+    before = contents(tmp_path)
+    for others in ((), (spec("all", kind="vendor.example/gds"),), (spec("a", kind="other.example/gpu"),)):
+        assert published(tmp_path, *others).usable
+        assert contents(tmp_path).items() >= before.items()
+
+
+def test_a_device_that_is_not_wanted_any_more_stays_in_its_spec(tmp_path: Path) -> None:
+    """With the rest brought up to date; but only what is wanted can be named to new containers."""
+    published(tmp_path, spec("a", "b", node="/dev/nvidia0"))
+    state = published(tmp_path, spec("b", "c", node="/dev/nvidia1"))
+    assert state.usable
+    assert state.names == {f"{KIND}=b", f"{KIND}=c"}
+    found = {device.name: device for device in decode((tmp_path / file_name(KIND)).read_bytes()).devices}
+    assert found == {device.name: device for device in (*spec("b", "c", node="/dev/nvidia1").devices, *spec("a").devices)}
+    assert check(str(tmp_path), [spec("b", "c", node="/dev/nvidia1")], everything) == msgspec.structs.replace(state, written=0)
+    assert published(tmp_path, spec("b", "c", node="/dev/nvidia1")).written == 0
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    """No runtime has ever read it."""
+    (tmp_path / f".{file_name(KIND)}.0123abcd.tmp").touch()
+    assert published(tmp_path).usable
     assert contents(tmp_path) == {}
+
+
+def test_a_directory_of_before_gets_no_new_file(tmp_path: Path) -> None:
+    """What lies there is brought up to date, since of two directories the later one counts; nothing is added."""
+    published(tmp_path, spec("a"))
+    wanted = spec("b"), spec("all", kind="vendor.example/gds")
+    assert renew(str(tmp_path), wanted) == ""
+    assert [file.name for file in tmp_path.iterdir()] == [file_name(KIND)]
+    assert devices(tmp_path) == ["b", "a"]
+    before = contents(tmp_path)
+    assert renew(str(tmp_path), wanted) == ""
+    assert contents(tmp_path) == before
+    assert "cannot be" in renew(str(tmp_path / "gone"), wanted)
 
 
 def test_files_of_others_are_untouched(tmp_path: Path) -> None:
@@ -87,7 +121,7 @@ def test_files_of_others_are_untouched(tmp_path: Path) -> None:
     (tmp_path / "directory.json").mkdir()
     before = contents_of_files(tmp_path)
     assert published(tmp_path, spec("a")).usable
-    assert withdraw(str(tmp_path)) == 1
+    (tmp_path / file_name(KIND)).unlink()
     assert contents_of_files(tmp_path) == before
     assert (tmp_path / "directory.json").is_dir()
 
@@ -173,10 +207,10 @@ def test_a_standby_writes_nothing(tmp_path: Path) -> None:
 
 def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     """While specs change, whoever lists and reads the directory finds a whole spec under a name that counts, or none."""
-    sizes = (1, 400)
-    turns = [spec(*(f"d{number}" for number in range(size))) for size in sizes]
+    nodes = {"/dev/nvidia0", "/dev/nvidia-with-a-longer-name"}
+    turns = [spec(*(f"d{number}" for number in range(400)), node=node) for node in nodes]
     published(tmp_path, turns[0])
-    seen: set[int] = set()
+    seen: set[str] = set()
     broken: list[str] = []
     done = threading.Event()
 
@@ -184,7 +218,7 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
         while not done.is_set():
             for file in tmp_path.glob("*.json"):
                 try:
-                    seen.add(len(decode(file.read_bytes()).devices))
+                    seen.update(host_paths(decode(file.read_bytes())))
                 except ValueError as error:
                     broken.append(str(error))
 
@@ -192,12 +226,12 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     reader.start()
     deadline = time.monotonic() + 30
     try:
-        while seen != set(sizes) and not broken and time.monotonic() < deadline:
+        while seen != nodes and not broken and time.monotonic() < deadline:
             assert all(published(tmp_path, each).usable for each in turns)
     finally:
         done.set()
         reader.join()
-    assert (seen, broken) == (set(sizes), [])
+    assert (seen, broken) == (nodes, [])
 
 
 def test_huge_and_strange_files_do_no_harm(tmp_path: Path) -> None:

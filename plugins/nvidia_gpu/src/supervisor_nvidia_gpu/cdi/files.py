@@ -1,9 +1,12 @@
-"""The directory of CDI specs: ours written whole or not at all, verified, and tidied up; nobody else's touched.
+"""The directory of CDI specs: ours written whole or not at all, verified, and never taken away; nobody else's touched.
 
 Runtimes watch the directory and read every ``.json`` and ``.yaml`` in it at once, so a file appears by a rename, under its final
 name, from a name that they pass over. What is read back and found good is all that counts, whoever wrote it: a standby, which must
 write nothing, knows by ``check`` what the owner has written. Nothing is kept between calls: a directory emptied by a reboot, or by
 hand, is filled by the next ``publish``.
+
+No file of ours is removed here, and no device taken out of one that a container may hold: who holds what is for those to know who
+remove what is ``left``.
 """
 
 import contextlib
@@ -18,6 +21,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from supervisor_nvidia_gpu.cdi.keeping import keeping, says
 from supervisor_nvidia_gpu.cdi.schema import Spec, decode, encode, host_paths
 
 PREFIX = "device-plugin-supervisor-nvidia_"
@@ -47,7 +51,6 @@ class CdiState(Struct, frozen=True):
     """Files of others that define a kind of ours, in sentences."""
     written: int = 0
     """Files written by this call."""
-    removed: int = 0
 
     @property
     def usable(self) -> bool:
@@ -68,19 +71,34 @@ def file_name(kind: str) -> str:
 def publish(directory: str, specs: Sequence[Spec], present: Present, lacking: str = "") -> CdiState:
     """Make the directory say what the specs say, and tell what came of it. Only the owner of the node may call it.
 
-    A file that says it already is left as it is. ``lacking`` is why there is no spec where there should be one. Raises nothing.
+    A file that says it already is left as it is, and what it says of other devices is kept. ``lacking`` is why there is no spec where there should be one. Raises nothing.
     """
     if problem := directory_problem(directory):
         return CdiState(directory, problem=problem)
-    written, removed, problem = 0, 0, lacking
+    written, problem = 0, lacking
     try:
         for spec in specs:
-            written += _write(Path(directory, file_name(spec.kind)), encode(spec))
-        removed = _tidy(Path(directory), frozenset(file_name(spec.kind) for spec in specs))
+            written += _renew(Path(directory, file_name(spec.kind)), spec)
+        _sweep(Path(directory))
     except OSError as error:
         problem = f"{directory} cannot be written: {error.strerror or error}"
     found = check(directory, specs, present, problem)
-    return msgspec.structs.replace(found, written=written, removed=removed)
+    return msgspec.structs.replace(found, written=written)
+
+
+def renew(directory: str, specs: Sequence[Spec]) -> str:
+    """Bring up to date what lies of these specs in a directory of before; nothing is added. Why that cannot be done, or nothing.
+
+    Of two directories that define one device runtimes take the later one.
+    """
+    try:
+        ours = {name for name in _names(Path(directory)) if _is_ours(Path(directory), name)}
+        for spec in specs:
+            if file_name(spec.kind) in ours:
+                _renew(Path(directory, file_name(spec.kind)), spec)
+    except OSError as error:
+        return f"{directory}, where specs of ours lie, cannot be looked after: {error.strerror or error}"
+    return ""
 
 
 def check(directory: str, specs: Sequence[Spec], present: Present, lacking: str = "") -> CdiState:
@@ -97,11 +115,6 @@ def check(directory: str, specs: Sequence[Spec], present: Present, lacking: str 
     conflicts = list(_conflicts(Path(directory), frozenset(spec.kind for spec in specs)))
     names -= {name for _, theirs in conflicts for name in theirs}
     return CdiState(directory, frozenset(names), "; ".join(problems), tuple(sentence for sentence, _ in conflicts))
-
-
-def withdraw(directory: str) -> int:
-    """Remove all files of ours; tells how many. Raises ``OSError`` where one cannot be removed."""
-    return _tidy(Path(directory), frozenset())
 
 
 def left(directory: str) -> Mapping[str, frozenset[str]]:
@@ -125,6 +138,15 @@ def directory_problem(directory: str) -> str:
     if not os.access(directory, os.W_OK | os.X_OK):
         return f"the CDI directory {directory} cannot be written"
     return ""
+
+
+def _renew(path: Path, spec: Spec) -> bool:
+    """Whether there was something to write. Raises ``OSError``."""
+    try:
+        before = decode(_read(path) or b"")
+    except _UNREADABLE:
+        before = None
+    return _write(path, encode(keeping(spec, before)))
 
 
 def _write(path: Path, data: bytes) -> bool:
@@ -170,7 +192,7 @@ def _verify(path: Path, spec: Spec, present: Present) -> str:
         found = decode(data)
     except _UNREADABLE as error:
         return f"{path} is no valid CDI spec: {error}"
-    if found != spec:
+    if not says(found, spec):
         return f"{path} does not say what it should"
     if missing := sorted(name for name in host_paths(spec) if not present(name)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -183,14 +205,11 @@ def _names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in islice(entries, MAX_FILES))
 
 
-def _tidy(directory: Path, keep: frozenset[str]) -> int:
-    """Remove our files for which there is nothing any more, and what a killed process left half-written."""
-    removed = 0
+def _sweep(directory: Path) -> None:
+    """Remove what a killed process left half-written. Raises ``OSError``."""
     for name in _names(directory):
-        if name not in keep and (_TEMPORARY.fullmatch(name) or _is_ours(directory, name)):
+        if _TEMPORARY.fullmatch(name):
             os.unlink(directory / name)
-            removed += 1
-    return removed
 
 
 def _is_ours(directory: Path, name: str) -> bool:

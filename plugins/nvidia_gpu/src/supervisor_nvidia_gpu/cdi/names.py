@@ -4,6 +4,8 @@ from supervisor_nvidia_gpu.config import Extras, NvidiaGpuConfig
 from supervisor_nvidia_gpu.units import Unit
 
 GPU, GDS, MOFED, GDRCOPY, IMEX = "gpu", "gds", "mofed", "gdrcopy", "imex-channel"
+UUIDS = ("GPU-", "MIG-")
+"""How the ids of all GPUs and MIG devices begin, whatever their resource is called."""
 CLASSES = (GPU, GDS, MOFED, GDRCOPY, IMEX)
 """Class names of ours: two characters at least, no dots, since those need a newer specification."""
 ALL = "all"
