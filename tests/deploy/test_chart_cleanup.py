@@ -56,11 +56,11 @@ def test_nothing_is_removed_unless_it_is_wanted() -> None:
 def test_hooks_come_in_an_order_that_works() -> None:
     """What pods need comes before them, and what waits for the DaemonSet after it. After a failure all is still there."""
     found = hooks(ON)
-    weights = {each["kind"]: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in found}
-    assert len(weights) == len(found)
-    needed = {weights.pop(kind) for kind in ("ServiceAccount", "Role", "RoleBinding", "ConfigMap", "NetworkPolicy")}
-    assert max(needed) < weights["DaemonSet"] < weights["Job"]
-    assert set(weights) == {"DaemonSet", "Job"}
+    weights = [(int(each["metadata"]["annotations"]["helm.sh/hook-weight"]), each["kind"]) for each in found]
+    *needed, (middle, daemonset), (last, job) = sorted(weights)
+    assert (daemonset, job) == ("DaemonSet", "Job")
+    assert {kind for _, kind in needed} == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "NetworkPolicy"}
+    assert max(weight for weight, _ in needed) < middle < last
     for each in found:
         annotations = each["metadata"]["annotations"]
         assert annotations["helm.sh/hook"] == "post-delete"
@@ -89,6 +89,18 @@ def test_the_pods_are_not_those_that_others_select() -> None:
     ]
     matched = [sum(selector.items() <= each.items() for each in labels) for selector in selectors]
     assert matched == [1, 1]
+
+
+@pytest.mark.parametrize(("kind", "egress"), [("DaemonSet", []), ("Job", [443, 6443])])
+def test_the_pods_are_kept_from_the_network(kind: str, egress: list[int]) -> None:
+    """Nobody reaches them, and they reach nobody, but for the one that asks the API server, by the usual ports of those."""
+    labels = hook(kind)["spec"]["template"]["metadata"]["labels"]
+    policies = [each["spec"] for each in hooks(ON) if each["kind"] == "NetworkPolicy"]
+    (policy,) = (each for each in policies if each["podSelector"]["matchLabels"].items() <= labels.items())
+    assert (policy["policyTypes"], policy["ingress"]) == (["Ingress", "Egress"], [])
+    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == egress
+    off = {**ON, "networkPolicy": {"enabled": False}}
+    assert [each for each in hooks(off) if each["kind"] == "NetworkPolicy"] == []
 
 
 def test_the_command_sees_what_the_supervisor_saw() -> None:

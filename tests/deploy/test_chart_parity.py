@@ -138,7 +138,7 @@ def test_what_cleans_up_after_the_chart_is_what_cleans_up_after_kustomize() -> N
     """The hooks have a Job besides, and what it needs; and their configuration is the one that the supervisor had."""
     theirs = comparable(kustomize(FOLDER / "cleanup"))
     ours = comparable(hooks({"cleanup": {"enabled": True, "seconds": 600}, "priorityClassName": ""}))
-    assert {kind for kind, _ in ours.keys() - theirs.keys()} == {"Role", "RoleBinding", "Job"}
+    assert {kind for kind, _ in ours.keys() - theirs.keys()} == {"Role", "RoleBinding", "Job", "NetworkPolicy"}
     assert {kind for kind, _ in theirs.keys() - ours.keys()} == {"Namespace"}
     for key in theirs.keys() & ours.keys():
         if key[0] != "ConfigMap":

@@ -10,17 +10,18 @@ app.kubernetes.io/component: {{ last . }}
 app.kubernetes.io/instance: {{ (first .).Release.Name }}
 {{- end }}
 
-{{/* Of a list: the root, and the place in the order. After a failure all stays, to be looked at and to go on. */}}
+{{/* Of a list: the root, the place in the order, and what the name ends in if not as the others'. After a failure all stays, to be
+     looked at and to go on. */}}
 {{- define "supervisor.cleanupMetadata" -}}
 {{- $root := first . -}}
-name: {{ include "supervisor.cleanupName" $root }}
+name: {{ include "supervisor.cleanupName" $root }}{{ range slice . 2 }}-{{ . }}{{ end }}
 labels:
   {{- include "supervisor.releaseLabels" $root | nindent 2 }}
   app.kubernetes.io/component: cleanup
   app.kubernetes.io/part-of: device-plugin-supervisor
 annotations:
   helm.sh/hook: post-delete
-  helm.sh/hook-weight: {{ last . | quote }}
+  helm.sh/hook-weight: {{ index . 1 | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 

@@ -22,6 +22,13 @@
 {{- if or .Values.events.enabled .Values.nodeLabels.enabled .Values.nodeCondition }}true{{ end }}
 {{- end }}
 
+{{/* The usual ports of API servers, as a rule for what goes out: no policy can name the server itself. */}}
+{{- define "supervisor.apiServer" -}}
+- ports:
+    - {protocol: TCP, port: 443}
+    - {protocol: TCP, port: 6443}
+{{- end }}
+
 {{/* As far as possible the next pod is ready before the last one is told to go. Two cannot have one port of the node. */}}
 {{- define "supervisor.updateStrategy" -}}
 {{- if .Values.updateStrategy }}
