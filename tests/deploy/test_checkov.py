@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.rendering import COMPONENTS, FOLDER, rendered
+from tests.deploy.chart import hooks
+from tests.deploy.rendering import COMPONENTS, FOLDER, OVERLAYS, Object, kustomize, rendered
 
 pytestmark = [
     pytest.mark.checkout,
@@ -41,6 +42,13 @@ BY_COMPONENT = {
     "components/host-network": {"CKV_K8S_19": "the node's network is what the component is for"},
 }
 
+CLEANUP = BASE | {
+    "CKV_K8S_8": "what runs for a moment, and what only sleeps, cannot hang",
+    "CKV_K8S_9": "a pod that has started is ready: its node is clean",
+}
+HOOKS = CLEANUP | {"CKV_K8S_38": "the Job asks the API server whether all nodes are clean; its pod has one container"}
+"""Of the chart, after ``helm uninstall``."""
+
 
 @pytest.fixture(scope="module")
 def checkov() -> Path:
@@ -61,9 +69,9 @@ def checkov() -> Path:
     return program
 
 
-def found(checkov: Path, folder: Path, components: Sequence[str] = ()) -> set[str]:
+def found(checkov: Path, folder: Path, objects: Sequence[Object]) -> set[str]:
     """The checks that fail."""
-    (folder / "all.yaml").write_text(yaml.safe_dump_all(rendered(components=components)))
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
     command: list[str | Path] = [
         checkov,
         "--file",
@@ -80,18 +88,30 @@ def found(checkov: Path, folder: Path, components: Sequence[str] = ()) -> set[st
     return {each["check_id"] for each in results["failed_checks"]}
 
 
-def test_the_base_has_no_finding_without_a_reason(checkov: Path, tmp_path: Path) -> None:
-    """And no reason without a finding."""
-    assert found(checkov, tmp_path) == BASE.keys()
+@pytest.mark.parametrize("folder", ["base", *OVERLAYS])
+def test_the_base_has_no_finding_without_a_reason(checkov: Path, tmp_path: Path, folder: str) -> None:
+    """And no reason without a finding; overlays add none."""
+    assert found(checkov, tmp_path, rendered(folder)) == BASE.keys()
 
 
 @pytest.mark.parametrize("component", BY_COMPONENT)
 def test_a_component_adds_what_it_is_for(checkov: Path, tmp_path: Path, component: str) -> None:
     """Findings that the base has not, each with its reason."""
-    assert found(checkov, tmp_path, [component]) == BASE.keys() | BY_COMPONENT[component].keys()
+    assert found(checkov, tmp_path, rendered(components=[component])) == BASE.keys() | BY_COMPONENT[component].keys()
 
 
 def test_all_components_add_nothing_else(checkov: Path, tmp_path: Path) -> None:
     """What none of those adds, no other one does."""
     reasons = set(BASE).union(*BY_COMPONENT.values())
-    assert found(checkov, tmp_path, COMPONENTS) == reasons
+    assert found(checkov, tmp_path, rendered(components=COMPONENTS)) == reasons
+
+
+def test_the_cleanup_has_no_finding_without_a_reason(checkov: Path, tmp_path: Path) -> None:
+    """As kustomize makes it."""
+    assert found(checkov, tmp_path, kustomize(FOLDER / "cleanup")) == CLEANUP.keys()
+
+
+@pytest.mark.requires("helm")
+def test_the_hooks_of_the_chart_have_no_finding_without_a_reason(checkov: Path, tmp_path: Path) -> None:
+    """The clean-up, and the Job that waits for it; all else of the chart is the same as kustomize's."""
+    assert found(checkov, tmp_path, hooks({"cleanup": {"enabled": True}})) == HOOKS.keys()
