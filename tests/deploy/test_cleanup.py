@@ -112,17 +112,6 @@ def test_openshift_admits_it() -> None:
     assert annotations["openshift.io/required-scc"] == CLEANUP
 
 
-@pytest.mark.requires("yamllint")
-def test_the_files_are_tidy() -> None:
-    """Yamllint finds nothing, with the rules of the repository."""
-    folders = [str(FOLDER / each) for each in (PLAIN, OPENSHIFT)]
-    rules = str(FOLDER.parent / ".yamllint.yaml")
-    done = subprocess.run(
-        [sys.executable, "-m", "yamllint", "--strict", "-c", rules, *folders], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "")
-
-
 def test_all_files_are_yaml_of_one_object() -> None:
     """Each file says in its name what it holds."""
     for path in sorted((FOLDER / PLAIN).glob("*.yaml")):
