@@ -117,9 +117,13 @@ def everything(values: dict[str, Any]) -> list[dict[str, Any]]:
     "values", [{}, on(*SWITCHES), merged(on(*SWITCHES), EVERY_FIELD)], ids=["default", "all", "every field"]
 )
 def test_every_version_takes_the_objects(values: dict[str, Any]) -> None:
-    """Strictly: an unknown field is an error, too."""
+    """Strictly: an unknown field is an error, too; and updates are possible ones."""
     assert versions()[0] == "1.25"
-    assert list(violations(everything(values), versions())) == []
+    found = everything(values)
+    assert list(violations(found, versions())) == []
+    updated = [each for each in found if each["kind"] == "DaemonSet" and "rollingUpdate" in each["spec"]["updateStrategy"]]
+    assert updated
+    assert [problem for each in updated for problem in update_problems(each)] == []
 
 
 @given(st.sets(st.sampled_from(SWITCHES)))

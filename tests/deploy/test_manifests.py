@@ -49,10 +49,11 @@ def of(objects: list[Object]) -> set[tuple[str, str]]:
 @pytest.mark.requires("kubernetes_validate")
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
 def test_each_kustomization_is_valid_for_every_version(folder: str) -> None:
-    """From 1.25 on, strictly: a misspelt field is a mistake, and a later version's is one, too."""
+    """From 1.25 on, strictly: a misspelt field is a mistake, and a later version's is one, too. Updates are possible ones."""
     objects = rendering.kustomize(FOLDER / folder)
     assert objects
     assert_valid(objects)
+    assert [problem for each in objects if each["kind"] == "DaemonSet" for problem in update_problems(each)] == []
 
 
 @pytest.mark.requires("kubernetes_validate")
