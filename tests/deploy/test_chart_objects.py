@@ -179,8 +179,10 @@ def test_values_reach_their_fields() -> None:
     assert EVERY_FIELD["podAnnotations"].items() <= template["metadata"]["annotations"].items()
     labels = EVERY_FIELD["podLabels"] | EVERY_FIELD["commonLabels"]
     assert labels.items() <= template["metadata"]["labels"].items()
-    for mount in container["volumeMounts"]:
-        assert mount["name"] in {volume["name"] for volume in pod["volumes"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+    for path in EVERY_FIELD["kubelet"].values():
+        assert mounted[path]["hostPath"]["path"] == path
 
 
 def test_names_and_namespaces_follow_the_release() -> None:

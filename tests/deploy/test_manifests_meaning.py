@@ -12,6 +12,7 @@ from supervisor.cli import main
 from supervisor.config import SupervisorConfig
 from supervisor.config_file import DEFAULT_PATH, load
 from supervisor.host import Host
+from supervisor.profiles import node_name
 from supervisor_nvidia_gpu.cdi.libraries import find
 from supervisor_nvidia_gpu.driver_root import MOUNT, DriverRoot
 from tests.deploy import monitoring
@@ -91,6 +92,18 @@ def test_the_configuration_is_mounted_where_it_is_looked_for() -> None:
     (mount,) = (mount for mount, volume in mounts(objects) if volume.get("configMap", {}).get("name") == NAME)
     assert mount["mountPath"] == str(Path(DEFAULT_PATH).parent)
     assert containers(objects)["supervisor"]["args"] == ["run", "--config", DEFAULT_PATH]
+
+
+def test_the_pods_know_on_which_node_they_are(tmp_path: Path) -> None:
+    """By the variable that profiles for nodes go by, and Events of their own name; the host name of a pod is no use."""
+    objects = rendered()
+    facts = {"spec.nodeName": "node-7", "metadata.name": "supervisor-x7"}
+    given = {
+        each["name"]: facts[each["valueFrom"]["fieldRef"]["fieldPath"]] for each in containers(objects)["supervisor"]["env"]
+    }
+    path, _ = config_of(objects, tmp_path)
+    assert node_name(load(path), given | {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}) == "node-7"
+    assert given["POD_NAME"] == "supervisor-x7"
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
