@@ -52,7 +52,7 @@ def directories(site: Site) -> Iterator[Finding]:
     """Where specs go. One that is missing is made by the first who needs it."""
     for name in site.cdi:
         if not os.path.lexists(name):
-            text = "It is not there. Where a plugin injects devices by CDI, it has to be."
+            text = "It is not there, or not mounted here. Where a plugin injects devices by CDI, it has to be."
             yield Finding(
                 "note", name, text, f"If you use CDI: mkdir -p {name}; in a pod, mount it as hostPath (DirectoryOrCreate)."
             )

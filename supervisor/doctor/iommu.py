@@ -2,20 +2,29 @@
 
 from collections.abc import Iterator
 
-from supervisor.doctor.site import Site
+from supervisor.doctor.site import Site, seen
+from supervisor.host import HostView
 from supervisor.model import Finding
 
+_LISTED, _PCI = "/sys/kernel/iommu_groups", "/sys/bus/pci/devices"
 _OPTIONS = ("intel_iommu=", "amd_iommu=", "iommu=", "arm-smmu", "vfio")
 
 
 def groups(site: Site) -> Iterator[Finding]:
     """Is there an IOMMU, and is it on?"""
     view = site.view
-    count = len(view.names("/sys/kernel/iommu_groups"))
+    count, whose = len(_groups(view)), "devices" if seen(view, "/sys/kernel") else "PCI devices"
     said = " ".join(word for word in (view.read("/proc/cmdline") or "").split() if word.startswith(_OPTIONS))
     asked = f" (the kernel was started with {said})" if said else ""
     if count:
-        yield Finding("ok", "IOMMU", f"{count} groups of devices{asked}.")
+        yield Finding("ok", "IOMMU", f"{count} groups of {whose}{asked}.")
+    elif not seen(view, "/sys/kernel"):
+        yield Finding(
+            "note",
+            "IOMMU",
+            f"It cannot be seen here: {_LISTED} is not mounted, and no PCI device is seen to be in a group{asked}.",
+            f"Run doctor on the node itself, or mount {_LISTED} of the host, read-only, at {site.host.sysfs}/kernel/iommu_groups.",
+        )
     else:
         yield Finding(
             "note",
@@ -26,10 +35,16 @@ def groups(site: Site) -> Iterator[Finding]:
         )
 
 
+def _groups(view: HostView) -> frozenset[str]:
+    """All of them; where the kernel's list is not mounted, as in a pod, those that PCI devices say they are in."""
+    said = (view.link_name(f"{_PCI}/{name}/iommu_group") for name in view.names(_PCI))
+    return frozenset(view.names(_LISTED)) or frozenset(filter(None, said))
+
+
 def vfio(site: Site) -> Iterator[Finding]:
     """Is the driver there that passes devices through?"""
     view = site.view
-    if not view.names("/sys/kernel/iommu_groups"):
+    if not _groups(view):
         return
     if view.node("/dev/vfio/vfio") is None:
         cure = "If you need it: modprobe vfio-pci, and name it in /etc/modules-load.d for the next boot."

@@ -3,9 +3,9 @@
 import ctypes
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from supervisor.doctor.site import Site, limit, number, processes
-from supervisor.host import HostView
+from supervisor.doctor.site import Site, limit, number, processes, seen
 from supervisor.model import Finding
 
 LEAST_MEMORY = 64 << 20
@@ -20,7 +20,7 @@ _LOCKED, _FILES = "Max locked memory", "Max open files"
 def locked_memory(site: Site) -> Iterator[Finding]:
     """RDMA pins what it sends. No device plugin and no CDI spec can raise this limit: containers get the runtime's."""
     view = site.view
-    rdma = bool(view.names("/sys/class/infiniband"))
+    rdma = bool(view.names("/sys/class/infiniband")) if seen(view, "/sys/class") else None
     yield _locked("locked memory", limit(view, "self", _LOCKED), "this process", rdma=rdma)
     for name, process in sorted(processes(view, _RUNTIMES).items()):
         yield _locked(
@@ -28,12 +28,16 @@ def locked_memory(site: Site) -> Iterator[Finding]:
         )
 
 
-def _locked(subject: str, most: int | None, whose: str, *, rdma: bool) -> Finding:
+def _locked(subject: str, most: int | None, whose: str, *, rdma: bool | None) -> Finding:
+    """``rdma``: whether the node has any; ``None``: nobody knows."""
     if most is None:
         return Finding("note", subject, "It is not known: the limits in /proc cannot be read.")
     if most == -1:
         return Finding("ok", subject, f"Unlimited for {whose}.")
     text = f"{_size(most)} for {whose}"
+    if rdma is None:
+        text = f"{text}; that matters to RDMA, and whether there is any cannot be seen here: /sys/class is not mounted."
+        return Finding("note", subject, text, "Mount it of the host, read-only, and set host.sysfs; or run doctor on the node.")
     if not rdma:
         return Finding("note", subject, f"{text}; that matters to RDMA, of which this node has nothing.")
     cure = "Set LimitMEMLOCK=infinity in the unit of the container runtime, restart it, and start the pods anew."
@@ -56,9 +60,12 @@ def open_files(site: Site) -> Iterator[Finding]:
 
 def memory(site: Site) -> Iterator[Finding]:
     """What the control group allows."""
-    most = _memory_limit(site.view)
+    if not Path(site.cgroups).is_dir():
+        yield Finding("note", "memory limit", f"It cannot be seen here: {site.cgroups} is not mounted.")
+        return
+    most = _memory_limit(site)
     if most is None:
-        yield Finding("ok", "memory limit", "None is set, or it cannot be seen.")
+        yield Finding("ok", "memory limit", "None is set.")
     elif most < LEAST_MEMORY:
         cure = f"Set resources.limits.memory of the container to {_size(LEAST_MEMORY)} or more; each plugin in a process takes its own."
         yield Finding("warning", "memory limit", f"{_size(most)}: the kernel would kill the supervisor.", cure)
@@ -66,19 +73,26 @@ def memory(site: Site) -> Iterator[Finding]:
         yield Finding("ok", "memory limit", f"{_size(most)}.")
 
 
-def _memory_limit(view: HostView) -> int | None:
+def _memory_limit(site: Site) -> int | None:
     """The lowest of the control groups that this process is in, of version 2 or 1; ``None`` for none."""
     found: list[int] = []
-    for line in (view.read("/proc/self/cgroup") or "").splitlines():
+    for line in (site.view.read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers not in {"", "memory"}:
             continue
-        base, name = ("/sys/fs/cgroup", "memory.max") if not controllers else ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        base, name = (site.cgroups, "memory.max") if not controllers else (f"{site.cgroups}/memory", "memory.limit_in_bytes")
         steps = path.strip("/").split("/") if path.strip("/") else []
         places = ["/".join([base, *steps[:count]]) for count in range(len(steps) + 1)]
-        limits = (number(view.read(f"{place}/{name}")) for place in places)
+        limits = (number(_text(f"{place}/{name}")) for place in places)
         found += [each for each in limits if each is not None and each < 1 << 60]  # version 1 writes 2**63 for none
     return min(found, default=None)
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
 
 
 def inotify(site: Site) -> Iterator[Finding]:

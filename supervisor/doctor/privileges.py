@@ -123,7 +123,9 @@ def confinement(site: Site) -> Iterator[Finding]:
     """AppArmor and seccomp: their defaults for containers are enough."""
     view = site.view
     profile = (view.read("/proc/self/attr/apparmor/current") or "").strip("\0\n ")
-    if not profile or profile == "unconfined":
+    if not profile:
+        yield Finding("ok", "AppArmor", "It is off, or not seen.")
+    elif profile == "unconfined":
         yield Finding("ok", "AppArmor", "It does not confine this process.")
     else:
         known = profile.startswith(("cri-containerd.apparmor.d", "crio-default", "docker-default", "containers-default"))

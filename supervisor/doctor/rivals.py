@@ -23,6 +23,9 @@ _OWNER_LOCK, _LOCK = "owner.lock", "lock"
 
 def supervisors(site: Site) -> Iterator[Finding]:
     """Is one of ours running, and do others wait for its end?"""
+    if not site.directory.is_dir():
+        yield Finding("note", "running supervisor", f"Who runs here cannot be told: {site.directory} cannot be seen.")
+        return
     hidden = site.directory / HIDDEN_NAME
     every = _processes(hidden)
     living = [path for path in every if locked(path / _LOCK)]
@@ -44,6 +47,8 @@ def supervisors(site: Site) -> Iterator[Finding]:
 
 def foreign_plugins(site: Site) -> Iterator[Finding]:
     """Which sockets of others are there, and does anybody answer at them?"""
+    if not site.directory.is_dir():
+        return  # told already
     foreign = _foreign(site)
     if not foreign:
         yield Finding("ok", "other device plugins", "No socket of another one is there.")
@@ -61,6 +66,8 @@ def foreign_plugins(site: Site) -> Iterator[Finding]:
 
 def registered(site: Site, offered: Offered) -> Iterator[Finding]:
     """Has the kubelet a resource of ours from somebody else?"""
+    if not site.directory.is_dir():
+        return  # told already
     try:
         known = read_registered(site.directory)
     except FileNotFoundError:

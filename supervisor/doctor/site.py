@@ -15,6 +15,8 @@ from supervisor.model import Finding
 CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 """Where container runtimes look for CDI specs; of two that define one device, the one in the last directory counts."""
 
+CGROUPS = "/sys/fs/cgroup"
+
 _MAX_PROCESSES = 50_000
 
 
@@ -24,6 +26,8 @@ class Site(Struct, frozen=True):
     kubelet: KubeletConfig = KubeletConfig()
     host: Host = Host()
     cdi: tuple[str, ...] = CDI_DIRECTORIES
+    cgroups: str = CGROUPS
+    """Where this process has its own control groups: the runtime mounts them there, wherever the host's ``/sys`` is."""
 
     @property
     def directory(self) -> Path:
@@ -42,6 +46,11 @@ def fields(text: str | None) -> Mapping[str, str]:
     """The lines ``Name: value`` of a file like ``/proc/self/status``."""
     pairs = (line.partition(":") for line in (text or "").splitlines())
     return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+
+
+def seen(view: HostView, directory: str) -> bool:
+    """Whether a directory that is never empty on a host can be seen from here: of ``/sys`` a pod has only some mounted."""
+    return bool(view.names(directory))
 
 
 def number(text: str | None) -> int | None:

@@ -30,6 +30,8 @@ class Ground:
         self.cdi = folder / "etc-cdi", folder / "run-cdi"
         for each in self.cdi:
             each.mkdir()
+        self.cgroup = self.fake.path("/sys/fs/cgroup")
+        """Where this process has its control groups."""
         self.process("self", "python3")
         self.write("/proc/self/status", STATUS.format(uid=0, caps="0000000000000000", seccomp=2))
 
@@ -37,7 +39,7 @@ class Ground:
     def site(self) -> Site:
         """What the checks get."""
         kubelet = KubeletConfig(str(self.directory), str(self.pod_resources))
-        return Site(kubelet, self.fake.host, tuple(map(str, self.cdi)))
+        return Site(kubelet, self.fake.host, tuple(map(str, self.cdi)), str(self.cgroup))
 
     def write(self, name: str, text: str) -> None:
         """A file of the host."""

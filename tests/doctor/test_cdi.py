@@ -37,6 +37,7 @@ def test_a_missing_directory_is_noted(ground: Ground) -> None:
     second.rmdir()
     second.write_text("")
     assert ground.levels(directories) == {str(first): "note", str(second): "warning"}
+    assert "not there, or not mounted here" in ground.check(directories)[0].text
 
 
 def test_empty_directories_say_nothing(ground: Ground) -> None:

@@ -11,11 +11,34 @@ from tests.doctor.ground import Ground
 def test_without_an_iommu_the_firmware_is_named(ground: Ground) -> None:
     """With what the kernel was started with, since that is the first question."""
     ground.write("/proc/cmdline", "root=/dev/sda1 intel_iommu=off quiet\n")
+    ground.write("/sys/kernel/uevent_seqnum", "1\n")
     finding = ground.one(groups)
     assert finding.level == "note"
     assert "started with intel_iommu=off" in finding.text
     assert "VT-d" in finding.cure
     assert ground.check(vfio) == []
+
+
+def test_a_pod_that_does_not_see_the_groups_says_so(ground: Ground) -> None:
+    """Of ``/sys`` it has the devices alone: none of them in a group does not mean that there is none."""
+    ground.fake.add_device("pci", "0000:00:1f.0")
+    finding = ground.one(groups)
+    assert finding.level == "note"
+    assert finding.text.startswith("It cannot be seen here: /sys/kernel/iommu_groups is not mounted")
+    assert f"{ground.fake.host.sysfs}/kernel/iommu_groups" in finding.cure
+    assert "VT-d" not in finding.cure
+    assert ground.check(vfio) == []
+
+
+def test_a_pod_counts_the_groups_that_pci_devices_are_in(ground: Ground) -> None:
+    """By links whose targets are not mounted."""
+    for number, group in enumerate((4, 4, 7)):
+        directory = f"/sys/devices/pci0000:00/0000:00:0{number}.0"
+        ground.write(f"{directory}/uevent", "")
+        ground.link(f"{directory}/iommu_group", f"../../../kernel/iommu_groups/{group}")
+        ground.link(f"/sys/bus/pci/devices/0000:00:0{number}.0", f"../../../devices/pci0000:00/0000:00:0{number}.0")
+    assert (ground.one(groups).level, ground.one(groups).text) == ("ok", "2 groups of PCI devices.")
+    assert ground.one(vfio).level == "note"
 
 
 def test_an_iommu_that_is_on_is_fine(ground: Ground) -> None:

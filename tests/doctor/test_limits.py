@@ -22,6 +22,7 @@ def test_little_locked_memory_matters_to_rdma(ground: Ground, rdma: bool, level:
     """Where there is any; the size is told in words."""
     ground.process("self", "python3", locked=65536)
     ground.process("77", "crio", locked=8 << 20)
+    ground.write("/sys/class/net/lo/uevent", "")
     if rdma:
         ground.write(RDMA, "")
     found = {finding.subject: finding for finding in ground.check(locked_memory)}
@@ -29,6 +30,14 @@ def test_little_locked_memory_matters_to_rdma(ground: Ground, rdma: bool, level:
     assert found["locked memory"].text.startswith("64 KiB for this process")
     assert found["locked memory of crio"].text.startswith("8 MiB for crio")
     assert not rdma or "LimitMEMLOCK=infinity" in found["locked memory"].cure
+
+
+def test_where_classes_cannot_be_seen_rdma_is_not_said_to_be_absent(ground: Ground) -> None:
+    """As in a pod without that mount."""
+    ground.process("self", "python3", locked=65536)
+    finding = ground.one(locked_memory)
+    assert finding.level == "note"
+    assert "cannot be seen here" in finding.text
 
 
 def test_unreadable_limits_are_not_known(ground: Ground) -> None:
@@ -64,11 +73,29 @@ MIB = 1 << 20
 def test_the_lowest_memory_limit_counts(ground: Ground, cgroup: str, files: dict[str, object], level: str, word: str) -> None:
     """Of all control groups above this process, of both versions."""
     ground.write("/proc/self/cgroup", f"{cgroup}\n")
+    ground.write("/sys/fs/cgroup/cgroup.procs", "")
     for name, value in files.items():
         ground.write(f"/sys/fs/cgroup/{name}", f"{value}\n")
     finding = ground.one(memory)
     assert finding.level == level
     assert word in finding.text
+
+
+def test_control_groups_that_are_not_mounted_are_not_taken_for_none(ground: Ground) -> None:
+    """The process may have a limit all the same."""
+    ground.write("/proc/self/cgroup", "0::/\n")
+    finding = ground.one(memory)
+    assert finding.level == "note"
+    assert finding.text.startswith("It cannot be seen here")
+
+
+def test_the_limit_is_that_of_this_container(ground: Ground) -> None:
+    """Its own control groups lie where the runtime mounts them, not below the host's ``/sys`` that is mounted for devices."""
+    ground.write("/proc/self/cgroup", "0::/\n")
+    ground.write("/sys/fs/cgroup/memory.max", "max\n")
+    ground.cgroup = ground.cdi[0]
+    (ground.cgroup / "memory.max").write_text(f"{32 * MIB}\n")
+    assert ground.one(memory).level == "warning"
 
 
 def test_inotify_limits_are_judged(ground: Ground) -> None:

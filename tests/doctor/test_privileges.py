@@ -115,3 +115,8 @@ def test_apparmor_is_judged_by_the_profile(ground: Ground, profile: str, level: 
     """The runtimes' defaults are known to be enough, others must be."""
     ground.write("/proc/self/attr/apparmor/current", profile)
     assert ground.levels(confinement) == {"AppArmor": level, "seccomp": "ok"}
+
+
+def test_without_a_word_of_apparmor_nothing_is_claimed(ground: Ground) -> None:
+    """It is off, or this kernel does not say."""
+    assert ground.check(confinement)[0].text == "It is off, or not seen."

@@ -33,6 +33,15 @@ def test_a_node_without_a_supervisor_is_fine(ground: Ground) -> None:
     assert ground.one(supervisors).text == "None runs on this node."
 
 
+def test_a_directory_that_is_not_mounted_is_not_taken_for_an_empty_one(ground: Ground) -> None:
+    """Nobody is said not to run, nor the kubelet not to know anything."""
+    ground.directory.rmdir()
+    finding = ground.one(supervisors)
+    assert (finding.level, finding.text) == ("note", f"Who runs here cannot be told: {ground.directory} cannot be seen.")
+    assert ground.check(foreign_plugins) == []
+    assert ground.check(lambda site: registered(site, {})) == []
+
+
 def test_an_owner_and_its_standbys_are_counted(ground: Ground, owned: Ownership) -> None:
     """By the locks they hold, which asking does not take from them."""
     living = [ProcessDirectory.create(ground.directory) for _ in range(3)]
