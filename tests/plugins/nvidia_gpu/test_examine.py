@@ -93,8 +93,9 @@ def test_a_good_node_is_fine(machine: Machine) -> None:
 
 def test_a_node_without_gpus_lacks_nothing(make: Callable[[Layout], Machine]) -> None:
     """It is not asked for a driver."""
-    found = make(l40s_pcie()).examine()
-    assert {name: each.level for name, each in found.items()} == {"NVIDIA driver": "ok"}
+    machine = make(l40s_pcie())
+    machine.tree.add("/devices/pci0000:00/0000:00:1f.0", bus="pci", attrs={"vendor": "0x8086", "class": "0x060100"})
+    assert {name: each.level for name, each in machine.examine().items()} == {"NVIDIA driver": "ok"}
 
 
 def test_simulated_gpus_need_nothing(machine: Machine) -> None:
@@ -119,6 +120,23 @@ def test_another_driver_on_a_card_is_named(machine: Machine, driver: str, level:
     attrs = {"vendor": "0x10de", "class": "0x030000"}
     machine.tree.add(f"/devices/pci0000:e0/{address}", bus="pci", driver=driver, attrs=attrs)
     assert machine.examine()[address].level == level
+
+
+def test_what_is_not_mounted_is_not_taken_for_absent(machine: Machine) -> None:
+    """A pod may see neither the bus, nor modules, nor the sockets of daemons."""
+    attrs = {"vendor": "0x10de", "class": "0x068000"}
+    machine.tree.add("/devices/pci0000:c0/0000:c5:00.0", bus="pci", attrs=attrs)
+    (machine.tree.sys / "module").rename(machine.folder / "module")
+    found = machine.examine()
+    for subject in ("module nvidia_uvm", "fabric manager", "persistence"):
+        assert found[subject].level == "note", subject
+        assert "cannot be seen here" in found[subject].text
+    (machine.folder / "module").rename(machine.tree.sys / "module")
+    machine.host.unload()
+    (machine.tree.sys / "bus").rename(machine.folder / "bus")
+    (finding,) = machine.examine().values()
+    assert "whether there are NVIDIA cards cannot be seen here" in finding.text
+    assert "/sys/bus" in finding.cure
 
 
 def test_unified_memory_is_asked_for(machine: Machine) -> None:
@@ -207,6 +225,7 @@ def test_switches_need_a_fabric_manager(make: Callable[[Layout], Machine]) -> No
     machine.install()
     attrs = {"vendor": "0x10de", "class": "0x068000"}
     machine.tree.add("/devices/pci0000:c0/0000:c5:00.0", bus="pci", attrs=attrs)
+    (machine.root / "var/run").mkdir(parents=True)
     found = machine.examine()
     assert (found["fabric manager"].level, found["persistence"].level) == ("warning", "note")
     for name in ("nvidia-fabricmanager", "nvidia-persistenced"):
@@ -248,6 +267,7 @@ def test_the_plugin_answers_from_its_last_look(tmp_path: Path) -> None:
 def test_the_plugin_answers_without_a_look(tmp_path: Path) -> None:
     """A look that failed is a reason to ask."""
     rig = Rig(tmp_path)
+    rig.host.write("/sys/bus/pci/drivers_autoprobe", "1\n")
     (finding,) = rig.plugin.examine()
     assert finding.text == "No NVIDIA card is on the bus, and no driver is loaded: nothing to offer."
 

@@ -20,6 +20,9 @@ _PERSISTENCED = "/var/run/nvidia-persistenced/socket"
 _FABRIC_MANAGER = "/var/run/nvidia-fabricmanager/socket"
 _MAKE_NODES = "Run nvidia-smi or nvidia-modprobe -u -c 0 as root on the node; nvidia-persistenced does so at each boot."
 _NAMED = 4
+_MOUNT = "Mount {} of the host, read-only, and set host.sysfs; or run doctor on the node itself."
+_RUN = "/var/run"
+"""Where the sockets of daemons are; a pod sees of the driver's root only what it mounts."""
 
 
 def examine(host: Host, config: NvidiaGpuConfig, picture: Picture | None, *, wants_cdi: bool) -> Iterator[Finding]:
@@ -54,6 +57,9 @@ def _driver(view: HostView, cards: list[HostDevice], version: str) -> Iterator[F
     if version:
         yield Finding("ok", subject, f"Version {version} is loaded; {len(cards)} cards are on the bus.")
         yield from _unified_memory(view)
+    elif not cards and not view.names("/sys/bus"):
+        text = "No driver is loaded, and whether there are NVIDIA cards cannot be seen here: /sys/bus is not mounted."
+        yield Finding("note", subject, text, _MOUNT.format("/sys/bus and /sys/devices"))
     elif not cards:
         yield Finding("ok", subject, "No NVIDIA card is on the bus, and no driver is loaded: nothing to offer.")
     else:
@@ -75,6 +81,9 @@ def _driver(view: HostView, cards: list[HostDevice], version: str) -> Iterator[F
 def _unified_memory(view: HostView) -> Iterator[Finding]:
     if view.names("/sys/module/nvidia_uvm"):
         yield Finding("ok", "module nvidia_uvm", "It is loaded.")
+    elif not view.names("/sys/module"):
+        text = "Whether it is loaded cannot be seen here: /sys/module is not mounted."
+        yield Finding("note", "module nvidia_uvm", text, _MOUNT.format("/sys/module"))
     else:
         cure = "modprobe nvidia-uvm, and name it in /etc/modules-load.d for the next boot."
         yield Finding("warning", "module nvidia_uvm", "It is not loaded: CUDA does not start without it.", cure)
@@ -141,6 +150,9 @@ def _mig(view: HostView, report: Report, picture: Picture | None) -> Iterator[Fi
 def _daemons(view: HostView, driver: DriverRoot) -> Iterator[Finding]:
     if driver.socket(_PERSISTENCED) is not None:
         yield Finding("ok", "persistence", "nvidia-persistenced keeps the driver awake.")
+    elif driver.resolve(_RUN) is None:
+        text = f"Whether nvidia-persistenced runs cannot be seen here: {driver.on_host(_RUN)} is not mounted."
+        yield Finding("note", "persistence", text, "On the node: systemctl status nvidia-persistenced.")
     else:
         text = "nvidia-persistenced is not seen: without persistence mode, the first use of an idle GPU takes seconds."
         yield Finding("note", "persistence", text, "systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1.")
@@ -148,6 +160,9 @@ def _daemons(view: HostView, driver: DriverRoot) -> Iterator[Finding]:
         return
     if driver.socket(_FABRIC_MANAGER) is not None:
         yield Finding("ok", "fabric manager", f"It runs, for {switches} NVSwitches.")
+    elif driver.resolve(_RUN) is None:
+        text = f"There are {switches} NVSwitches; whether their fabric manager runs cannot be seen here: {driver.on_host(_RUN)} is not mounted."
+        yield Finding("note", "fabric manager", text, "On the node: systemctl status nvidia-fabricmanager.")
     else:
         text = f"There are {switches} NVSwitches, but no socket of the fabric manager: without it CUDA does not start on such boards."
         cure = "systemctl enable --now nvidia-fabricmanager, of the driver's very version."
