@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.blocks import filled
 from tests.bench.lab import Lab, Supervisor
 
 SIZES = ((1, 1), (3, 8), (8, 100), (32, 8), (32, 1_000), (1, 10_000))
@@ -24,7 +24,7 @@ SCRAPE = 15.0
 SETTLED = 10.0
 """Seconds after the first scrape until nothing is left of the start."""
 MILLI = 1_000
-BLOCK = re.compile(r"(?<=<!-- sizing: python -m tests\.bench\.sizing -->\n).*?(?=<!-- /sizing -->)", re.DOTALL)
+BLOCK = "sizing"
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         lab.warm_up()
         text = table(measure(lab, options.seconds))
     if options.write:
-        options.write.write_text(filled(options.write.read_text(), text))
+        options.write.write_text(filled(options.write.read_text(), BLOCK, text))
     print(text)
 
 
@@ -81,14 +81,6 @@ def table(figures: Sequence[tuple[float, float]]) -> str:
     ]
     head = f"| resources | devices of each | resident memory | CPU, scraped every {SCRAPE:g} s |"
     return "\n".join((head, "| --- | --- | --- | --- |", *rows, ""))
-
-
-def filled(page: str, text: str) -> str:
-    """The page with the table in its marked block. Raises ValueError if it has none."""
-    page, blocks = BLOCK.subn(lambda _: text, page)
-    if blocks != 1:
-        raise ValueError(f"the page has {blocks} blocks for the table of sizes, not one")
-    return page
 
 
 if __name__ == "__main__":

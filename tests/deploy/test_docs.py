@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from supervisor.cli import COMMANDS, main
 from supervisor.config import API_VERSION, KIND
 from tests.bench import sizing
+from tests.bench.blocks import filled
 from tests.deploy.pages import ROOT, Page, slug, words
 from tests.e2e.cluster import kubectl
+from tests.system import rollout
 
 pytestmark = pytest.mark.checkout
 
@@ -235,10 +237,21 @@ def test_the_table_of_sizes_is_what_the_bench_writes() -> None:
     ((_, rows),) = ((titles, rows) for titles, rows in Page(DEPLOY / "README.md").tables() if titles[0] == "resources")
     assert [(row[0], row[1]) for row in rows] == [(str(resources), f"{devices:,}") for resources, devices in sizing.SIZES]
     assert all(re.fullmatch(r"\d+ MiB", row[2]) and re.fullmatch(r"\d+\.\d m", row[3]) for row in rows)
-    again = sizing.filled(text, sizing.table([(1.0, 2.0)] * len(sizing.SIZES)))
+    again = filled(text, sizing.BLOCK, sizing.table([(1.0, 2.0)] * len(sizing.SIZES)))
     assert again.count("| 1 MiB | 2.0 m |") == len(rows)
     with pytest.raises(ValueError, match="0 blocks"):
-        sizing.filled("no block", "")
+        filled("no block", sizing.BLOCK, "")
+
+
+def test_the_table_of_gaps_is_what_the_campaign_writes() -> None:
+    """Everything that is tried has its row, and another measurement finds its place."""
+    text = (DEPLOY / "README.md").read_text()
+    ((_, rows),) = ((titles, rows) for titles, rows in Page(DEPLOY / "README.md").tables() if titles[0] == "what happens")
+    assert [row[0] for row in rows] == list(rollout.HAPPENINGS)
+    gap = re.compile(r"\d+ ms \(median of \d+; longest \d+ ms\)")
+    assert [bool(gap.fullmatch(row[1])) for row in rows] == [row[0] != "the configuration changes" for row in rows]
+    lines = [rollout.Line(what, rollout.Judgement(), [0.001]) for what in rollout.HAPPENINGS]
+    assert filled(text, rollout.BLOCK, rollout.table(lines)).count("| 1 ms (median of 1; longest 1 ms) | none |") == len(rows)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="[]()\n"), max_size=30))

@@ -146,7 +146,7 @@ def distribution(gaps: Sequence[float]) -> str:
     def at(share: float) -> str:
         return f"{1000 * ordered[math.ceil(share * len(ordered)) - 1]:.1f}"
 
-    return f"{len(ordered)} hand-overs, gap in ms: p50 {at(0.5)}, p90 {at(0.9)}, p99 {at(0.99)}, max {at(1.0)}"
+    return f"{len(ordered)} times, gap in ms: p50 {at(0.5)}, p90 {at(0.9)}, p99 {at(0.99)}, max {at(1.0)}"
 
 
 def main() -> None:

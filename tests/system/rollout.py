@@ -1,24 +1,29 @@
 """Upgrades as a DaemonSet makes them: the new pod's container is ready before the old one's is told to end, under a load of pods.
 
-``python -m tests.system.rollout --times 20`` prints, for the end in good order and for a crash, how long no supervisor was
-registered and how many pods were rejected meanwhile; it fails when a gap is longer than it may be, or when any other pod was.
+``python -m tests.system.rollout --times 20 [--write FILE]`` prints, for everything that may happen to a supervisor, how long none was
+registered and how many pods were rejected; it fails when a gap is longer than it may be, or when a pod was rejected at another time.
 """
 
 import argparse
+import json
+import signal
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
+from tests.bench.blocks import filled
 from tests.system.container import Container, System
-from tests.system.handover_campaign import PODS_PER_SECOND, SIGNALS, Relay, distribution
-from tests.system.rig import RESOURCE, Puppet, quietly, stage
+from tests.system.handover_campaign import PODS_PER_SECOND, RESOURCES, Relay, distribution
+from tests.system.rig import RESOURCE, Process, Puppet, endpoints, quietly, stage
 
 MEDIAN, LONGEST = 0.050, 0.500
 """Seconds for the gaps of a campaign."""
+BLOCK = "rollout"
+"""Of a page that shows the table."""
 
 
 class Rollout(Relay):
@@ -35,6 +40,32 @@ class Rollout(Relay):
         self.stack.enter_context(container)
         self.runners.append(container)
         return container
+
+    @property
+    def serving(self) -> Process:
+        return self.runners[-1]
+
+    def crash(self) -> float:
+        """Kill a container for which nobody stands by, and start it again as a kubelet does; the seconds without a supervisor."""
+        self.ended, position = endpoints(self.kubelet), self.kubelet.events.position
+        self.serving.signal(signal.SIGKILL)
+        self.serving.wait()
+        self.join().wait_ready("active")
+        return self._gap(position)
+
+    def edit(self, edition: int) -> None:
+        """Change the section of the plugin that serves; returns when that is in force. ``edition`` counts from 1."""
+        plugins = json.loads(self.serving.config.read_text())["plugins"]
+        self.serving.edit(plugins=plugins | {self.puppet.name: self.puppet.section(edition=edition)})
+        self.serving.wait_generation(edition + 1)
+
+    def restart_kubelet(self) -> float:
+        """The seconds from the new kubelet's first accept until it has all lists."""
+        position = self.kubelet.events.position
+        self.kubelet.restart()
+        accepting = self.kubelet.wait_event(EventKind.SOCKET_ACCEPTING, since=position)
+        lists = [self.kubelet.wait_event(EventKind.LIST_RECEIVED, since=position, resource=resource) for resource in RESOURCES]
+        return (max(each.at_ns for each in lists) - accepting.at_ns) / 1e9
 
 
 @dataclass(frozen=True)
@@ -117,14 +148,53 @@ def judged(kubelet: KubeletSimulator) -> Iterator[Judgement]:
     assert not bare, f"pods ran without their devices: {bare}"
 
 
-def upgrade(rollout: Rollout, times: int, number: int) -> tuple[Judgement, list[float]]:
-    """Replace the container so many times; what became of the pods, and the gaps over all resources in seconds."""
+Happening = Callable[[Rollout, int], list[float]]
+"""Does something so many times; the gaps in seconds, none where there must be none."""
+
+
+def replaced(number: int) -> Happening:
+    """The next container is ready, and the present one gets this signal."""
+    return lambda rollout, times: [rollout.hand_over(number, quiet=0.0) for _ in range(times)]
+
+
+def crashed(rollout: Rollout, times: int) -> list[float]:
+    return [rollout.crash() for _ in range(times)]
+
+
+def edited(rollout: Rollout, times: int) -> list[float]:
+    for edition in range(1, times + 1):
+        rollout.edit(edition)
+    return []
+
+
+def restarted(rollout: Rollout, times: int) -> list[float]:
+    return [rollout.restart_kubelet() for _ in range(times)]
+
+
+HAPPENINGS: Mapping[str, Happening] = {
+    "the DaemonSet is upgraded": replaced(signal.SIGTERM),
+    "the old container is killed while the new one stands by": replaced(signal.SIGKILL),
+    "a container crashes, nobody stands by, and it is started again at once": crashed,
+    "the configuration changes": edited,
+    "the kubelet restarts, from its first accept": restarted,
+}
+HANDED_OVER = frozenset(list(HAPPENINGS)[:2])
+"""Those whose gaps are bounded; a crash takes as long as a start, which is a runtime's work."""
+
+
+def trial(rollout: Rollout, times: int, happening: Happening) -> tuple[Judgement, list[float]]:
+    """Under a load of pods: what became of them, and the gaps over all resources in seconds."""
     with judged(rollout.kubelet) as judgement:
-        gaps = [rollout.hand_over(number, quiet=0.0) for _ in range(times)]
+        gaps = happening(rollout, times)
     return judgement, gaps
 
 
-def measured(folder: Path, times: int, number: int, era: str = "1.37") -> tuple[Judgement, list[float]]:
+def upgrade(rollout: Rollout, times: int, number: int) -> tuple[Judgement, list[float]]:
+    """Replace the container so many times."""
+    return trial(rollout, times, replaced(number))
+
+
+def measured(folder: Path, times: int, happening: Happening, era: str = "1.37") -> tuple[Judgement, list[float]]:
     """The same with a node of its own in a new folder, on a stage."""
     folder.mkdir()
     with (
@@ -132,11 +202,37 @@ def measured(folder: Path, times: int, number: int, era: str = "1.37") -> tuple[
         KubeletSimulator(folder / "k", era, sources_delay=0.0) as kubelet,
         Rollout.open(kubelet, Puppet(folder), folder) as rollout,
     ):
-        return upgrade(rollout, times, number)
+        return trial(rollout, times, happening)
 
 
-def _good(judgement: Judgement, gaps: Sequence[float]) -> bool:
-    return not judgement.unexcused and statistics.median(gaps) <= MEDIAN and max(gaps) <= LONGEST
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    judgement: Judgement
+    gaps: Sequence[float]
+
+    @property
+    def good(self) -> bool:
+        """Whether no pod was rejected without an excuse, and no gap is longer than it may be."""
+        if self.judgement.unexcused or bool(self.gaps) != bool(self.judgement.outages):
+            return False
+        return self.what not in HANDED_OVER or (statistics.median(self.gaps) <= MEDIAN and max(self.gaps) <= LONGEST)
+
+    def __str__(self) -> str:
+        """As Markdown."""
+        how_long = "not at all"
+        if self.gaps:
+            median, longest = (round(1000 * seconds) for seconds in (statistics.median(self.gaps), max(self.gaps)))
+            how_long = f"{median} ms (median of {len(self.gaps)}; longest {longest} ms)"
+        return f"| {self.what} | {how_long} | {len(self.judgement.unexcused) or 'none'} |"
+
+
+def table(lines: Iterable[Line]) -> str:
+    """All lines below their titles, as Markdown."""
+    head = "| what happens | how long the kubelet has no plugin | pods rejected at any other time |\n| --- | --- | --- |"
+    return "\n".join((head, *map(str, lines), ""))
 
 
 def main() -> int:
@@ -144,16 +240,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.system.rollout", description=__doc__)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--era", default="1.37")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the marked block of this file")
     options = parser.parse_args()
-    good = True
+    lines = []
     with stage() as folder:
-        for name, number in SIGNALS.items():
-            judgement, gaps = measured(folder / name, options.times, number, options.era)
-            good &= _good(judgement, gaps)
-            print(f"{name}: {distribution(gaps)}\n    {judgement}", flush=True)
+        for number, (what, happening) in enumerate(HAPPENINGS.items()):
+            judgement, gaps = measured(folder / str(number), options.times, happening, options.era)
+            lines.append(Line(what, judgement, gaps))
+            print(f"{what}: {distribution(gaps) if gaps else 'no gap'}\n    {judgement}", flush=True)
             for event in judgement.unexcused:
                 print(f"    rejected while a supervisor was registered: {event}")
-    return 0 if good else 1
+    print(f"\n{table(lines)}", end="")
+    if options.write:
+        options.write.write_text(filled(options.write.read_text(), BLOCK, table(lines)))
+    return 0 if all(line.good for line in lines) else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Containers are replaced, killed and configured while pods come and go: none is rejected while a supervisor could have served it."""
 
-import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +9,20 @@ from supervisor.kubelet.simulator import Event, EventKind, KubeletSimulator
 from tests.system.container import Container
 from tests.system.handover_campaign import RESOURCES, SIGNALS, distribution
 from tests.system.rig import ERAS, HEALTHY, RESOURCE, Process, Puppet, assert_sound, endpoints, registered
-from tests.system.rollout import Judgement, Outage, Rollout, judged, outages, upgrade
+from tests.system.rollout import (
+    Judgement,
+    Line,
+    Outage,
+    Rollout,
+    crashed,
+    edited,
+    judged,
+    outages,
+    restarted,
+    table,
+    trial,
+    upgrade,
+)
 
 TIMES = 3
 """For each signal and kubelet; ``make rollout`` does it 20 times."""
@@ -62,15 +73,8 @@ def test_a_container_is_replaced(rollout: Rollout, name: str) -> None:
 @pytest.mark.requires("root", "namespaces", "crun")
 def test_a_container_crashes(rollout: Rollout) -> None:
     """Alone and killed, it is started again as the kubelet does it: only pods of that time are rejected."""
-    kubelet, crashed = rollout.kubelet, rollout.runners[0]
-    device = kubelet.pod(HELD).device_ids
-    rollout.ended = endpoints(kubelet)
-    with judged(kubelet) as judgement:
-        position = kubelet.events.position
-        crashed.signal(signal.SIGKILL)
-        crashed.wait()
-        rollout.join().wait_ready("active")
-        kubelet.wait_event(EventKind.LIST_RECEIVED, since=position, resource=RESOURCE)
+    device = rollout.kubelet.pod(HELD).device_ids
+    judgement, _ = trial(rollout, 1, crashed)
     assert_excused(judgement, 1)
     assert judgement.rejected > 0  # the start of a program takes longer than a pod's turn
     assert_kept(rollout, device, 2)
@@ -79,12 +83,9 @@ def test_a_container_crashes(rollout: Rollout) -> None:
 @pytest.mark.requires("root", "namespaces", "crun")
 def test_a_configuration_is_replaced(rollout: Rollout) -> None:
     """Again and again, and the section of the plugin that serves: no stream ends, so no pod is rejected."""
-    container, device = rollout.runners[0], rollout.kubelet.pod(HELD).device_ids
-    plugins = json.loads(container.config.read_text())["plugins"]
-    with judged(rollout.kubelet) as judgement:
-        for edition in range(1, RELOADS + 1):
-            container.edit(plugins=plugins | {rollout.puppet.name: rollout.puppet.section(edition=edition)})
-            container.wait_generation(edition + 1)
+    device = rollout.kubelet.pod(HELD).device_ids
+    judgement, gaps = trial(rollout, RELOADS, edited)
+    assert gaps == []
     assert_excused(judgement, 0)
     assert judgement.rejected == 0
     assert rollout.puppet.calls("device_plugins") == RELOADS + 1
@@ -96,11 +97,10 @@ def test_a_configuration_is_replaced(rollout: Rollout) -> None:
 def test_the_kubelet_restarts(rollout: Rollout, era: str) -> None:
     """The container sees the new socket through its mount and registers; pods are rejected only until then."""
     kubelet, device = rollout.kubelet, rollout.kubelet.pod(HELD).device_ids
-    with judged(kubelet) as judgement:
-        for life in range(2, TIMES + 2):
-            kubelet.restart()
-            kubelet.wait_devices(RESOURCE, HEALTHY)
-            assert registered(kubelet, life) == 1
+    judgement, gaps = trial(rollout, TIMES, restarted)
+    print(distribution(gaps))
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    assert [registered(kubelet, life) for life in range(2, TIMES + 2)] == [1] * TIMES
     assert_excused(judgement, TIMES)
     # A kubelet 1.25 asks for running pods' devices before any plugin can have registered, and fails the pods.
     assert era == "1.25" or kubelet.pod(HELD).device_ids == device
@@ -167,3 +167,28 @@ def test_two_streams_are_one_too_many() -> None:
     overlap = [*SERVED, event(OPENED, 10), event(LISTED, 11), event(ENDED, 12)]
     assert outages([*overlap, event(LISTED, 13)], RESOURCE) == []
     assert outages([*overlap, event(ENDED, 20), *AGAIN], RESOURCE) == [Outage(20, 40)]
+
+
+OUTAGE = Outage(0, 10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "good"),
+    [
+        (Line("the DaemonSet is upgraded", Judgement([OUTAGE]), [0.01]), "10 ms (median of 1; longest 10 ms) | none", True),
+        (Line("the DaemonSet is upgraded", Judgement([OUTAGE]), [0.06]), "60 ms (median of 1; longest 60 ms) | none", False),
+        (
+            Line("the DaemonSet is upgraded", Judgement([OUTAGE]), [0.01, 0.02, 0.6]),
+            "20 ms (median of 3; longest 600 ms) | none",
+            False,
+        ),
+        (Line("a crash", Judgement([OUTAGE]), [0.9]), "900 ms (median of 1; longest 900 ms) | none", True),
+        (Line("a crash", Judgement([OUTAGE], unexcused=[SERVED[0]]), [0.9]), "900 ms (median of 1; longest 900 ms) | 1", False),
+        (Line("an edit", Judgement(), []), "not at all | none", True),
+        (Line("an edit", Judgement([OUTAGE]), []), "not at all | none", False),
+    ],
+)
+def test_a_line_says_how_long_and_whether_that_is_good(line: Line, text: str, good: bool) -> None:
+    """Hand-overs have bounds, an edit has no gap at all, and no pod is rejected without an excuse."""
+    assert table([line]).splitlines()[2] == f"| {line.what} | {text} |"
+    assert line.good is good
