@@ -278,13 +278,8 @@ class Assembly:
         self._observe(PluginRejected(name, self._packages[name].distribution, reason))
 
     def _tell_strangers(self, document: Document) -> None:
-        """Sections of packages that are not installed: perhaps a slip, perhaps an image that is yet to come."""
-        for name in document.config.plugins.keys() - self._packages.keys():
-            if document.section(name).options.enabled:
-                reason = document.problem(
-                    "no installed package has this name; install it or remove the section", "plugins", name
-                )
-                self._observe(PluginRejected(name, "", reason))
+        for name, reason in document.strangers(self._packages).items():
+            self._observe(PluginRejected(name, "", reason))
 
 
 def _mistakes(problems: Mapping[str, tuple[str, ...]], document: Document) -> ConfigError:

@@ -65,6 +65,19 @@ class Document:
     def section(self, name: str) -> PluginSection:
         return self.config.section(name)
 
+    def strangers(self, installed: Iterable[str]) -> dict[str, str]:
+        """The sections that are on and belong to no installed package, in the order of the file, each with the reason and the cure.
+
+        No mistake as such: perhaps a slip, perhaps an image without this plugin. One that is switched off asks for nothing.
+        """
+        known = frozenset(installed)
+        cure = ": install one that has, switch the section off (enabled: false) or remove it"
+        return {
+            name: self.problem(f"no installed plugin package has this name{did_you_mean(name, known) or cure}", "plugins", name)
+            for name, section in self.config.plugins.items()
+            if name not in known and section.options.enabled
+        }
+
     def decode_plugin(self, name: str, type_: type[Struct] | None) -> Any:
         """The plugin's own keys as a ``type_``; ``None`` for a plugin that states no type, which then may have no keys.
 

@@ -285,6 +285,16 @@ def test_a_problem_found_later_is_placed_too() -> None:
     assert document.problem("odd", "plugins", "absent", "deep") == "f:4:3: plugins.absent: odd"
 
 
+def test_a_section_of_nobody_names_its_cure() -> None:
+    """What is nearest, else what to do; one that is switched off asks nothing of anybody."""
+    document = parse((HEAD + "plugins: {gizmo: {}, wigdets: {}, widgets: {}, other: {enabled: false}}").encode())
+    assert document.strangers(["widgets"]) == {
+        "gizmo": "config.yaml:3:11: plugins.gizmo: no installed plugin package has this name: install one that has, switch the "
+        "section off (enabled: false) or remove it",
+        "wigdets": "config.yaml:3:22: plugins.wigdets: no installed plugin package has this name; did you mean widgets?",
+    }
+
+
 def test_an_absent_file_is_an_error_only_if_it_was_asked_for(tmp_path: Path) -> None:
     """The default file may be absent; a named one may not."""
     path = tmp_path / "config.yaml"

@@ -1,11 +1,11 @@
 """``check-config``: check a configuration file and report every mistake in it, each with its line and column.
 
 The sections of the plugins are checked by the installed packages. Then each plugin looks once at this machine: what it could not see or
-find is told, but is no mistake. Exit code 2 for mistakes, 1 if a package cannot be loaded, so that its section stays unchecked.
+find is told, but is no mistake. Exit code 2 for mistakes, 1 if a package cannot be loaded or is not installed, so that its section
+stays unchecked; one that is switched off needs none.
 """
 
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 
 from supervisor.cli.devices import told
@@ -32,14 +32,16 @@ def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     document = here(load(args.file))
     found = survey(document)
-    mistakes = [*unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
+    mistakes = [problem for each in found for problem in each.bad_config]
     mistakes += [problem for problem in _elsewhere(document, found) if problem not in mistakes]
-    complain(*mistakes)
+    strangers = _strangers(document, found)
+    complain(*strangers, *mistakes)
     if mistakes:
         return 2
     refused = [f"{each.package}: {each.problem}" for each in found if each.problem]
     refused += [refusal.reason for each in found for refusal in each.refused]
     complain(*refused)
+    refused += strangers
     show(_verdict(document, found, refused), paragraph("On this machine:", _seen(document, found)))
     return int(bool(refused))
 
@@ -51,7 +53,6 @@ def _elsewhere(document: Document, found: Sequence[Surveyed]) -> Iterator[str]:
     }
     for profile in document.config.profiles:
         variant = document.with_profiles([profile.name])
-        yield from unknown_sections(variant, found)
         for name in sorted(profile.plugins.keys() & typed.keys()):
             try:
                 variant.decode_plugin(name, typed[name].config_type)
@@ -59,16 +60,11 @@ def _elsewhere(document: Document, found: Sequence[Surveyed]) -> Iterator[str]:
                 yield from error.problems
 
 
-def unknown_sections(document: Document, found: Sequence[Surveyed]) -> list[str]:
-    """A section that belongs to nobody is most likely misspelt."""
+def _strangers(document: Document, found: Sequence[Surveyed]) -> list[str]:
+    """The supervisor's own words on sections of packages that are not installed, also on those that hold on other nodes."""
     installed = [each.package.name for each in found]
-    problems = []
-    for name in document.config.plugins:
-        if name not in installed:
-            near = difflib.get_close_matches(name, installed, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"installed are: {', '.join(installed) or 'none'}"
-            problems.append(document.problem(f"no installed plugin package has this name; {hint}", "plugins", name))
-    return problems
+    variants = [document, *(document.with_profiles([profile.name]) for profile in document.config.profiles)]
+    return list(dict.fromkeys(reason for each in variants for reason in each.strangers(installed).values()))
 
 
 def _verdict(document: Document, found: Sequence[Surveyed], refused: Sequence[str]) -> str:
@@ -77,7 +73,14 @@ def _verdict(document: Document, found: Sequence[Surveyed], refused: Sequence[st
     on = [each.package.name for each in found if each.plugins]
     idle = [each.package.name for each in found if each.enabled and not each.plugins]
     off = [each.package.name for each in found if not each.enabled]
-    parts = {"on": on, "nothing to do": idle, "disabled": off, "profiles here": document.profiles}
+    absent = sorted(document.config.plugins.keys() - {each.package.name for each in found})
+    parts = {
+        "on": on,
+        "nothing to do": idle,
+        "disabled": off,
+        "off and not installed": absent,
+        "profiles here": document.profiles,
+    }
     return f"{document.path}: fine. " + " ".join(
         f"{title.capitalize()}: {', '.join(names)}." for title, names in parts.items() if names
     )

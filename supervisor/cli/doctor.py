@@ -7,7 +7,6 @@ what each installed plugin looks for. It changes nothing. Exit code 1 for a fail
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from supervisor.cli.check_config import unknown_sections
 from supervisor.cli.report import Groups, as_json, as_text, count, wants_colour
 from supervisor.cli.survey import Surveyed, add_config_argument, concurrently, survey
 from supervisor.cli.tables import show, show_json
@@ -38,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     document = here(load(args.config or DEFAULT_PATH, required=args.config is not None))
     found = survey(document)
-    mistakes = [*unknown_sections(document, found), *(problem for each in found for problem in each.bad_config)]
+    mistakes = [problem for each in found for problem in each.bad_config]
     groups = _examine(document, found, mistakes)
     if args.json:
         show_json(as_json(groups))
@@ -64,7 +63,7 @@ def _examine(document: Document, found: Sequence[Surveyed], mistakes: Sequence[s
     for group, name in tasks:
         groups[group] += _findings(done[_title(group, name)], name)
     groups["other plugins"] += _registration(site, plugins.offered(consulted.values()))
-    groups["configuration"] = [*_configuration(document, mistakes), *_packages(found)]
+    groups["configuration"] = [*_configuration(document, mistakes), *_strangers(document, found), *_packages(found)]
     for name, seconds in patience.items():
         groups[name] = [*consulted[name].findings] if name in consulted else [rounds.late("look", seconds)]
     return groups
@@ -97,6 +96,13 @@ def _configuration(document: Document, mistakes: Sequence[str]) -> Iterable[Find
         yield Finding(
             "failure", "configuration file", each[:1000], "Correct it there; the command check-config tells the same."
         )
+
+
+def _strangers(document: Document, found: Sequence[Surveyed]) -> Iterable[Finding]:
+    """Sections that the supervisor refuses when it starts."""
+    cure = "Use an image that has it, correct the name, or take the section out."
+    for name, reason in document.strangers(each.package.name for each in found).items():
+        yield Finding("failure", name[:200], reason[:1000], cure)
 
 
 def _packages(found: Sequence[Surveyed]) -> Iterable[Finding]:

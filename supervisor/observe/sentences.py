@@ -20,7 +20,7 @@ class Grade(IntEnum):
 
 SENTENCES: Mapping[type[events.Event], tuple[Grade, str]] = {
     events.PluginLoaded: (Grade.INFO, "plugin {plugin} loaded from {distribution} {version}"),
-    events.PluginRejected: (Grade.ERROR, "plugin {plugin} of {distribution} is not used: {reason}"),
+    events.PluginRejected: (Grade.ERROR, "plugin {plugin}{whose} is not used: {reason}"),
     events.PluginRetired: (Grade.INFO, "plugin {plugin} retired: the configuration has it no longer"),
     events.LookFinished: (Grade.DEBUG, "plugin {plugin} saw {devices} devices in {seconds:.3f} s"),
     events.LookFailed: (
@@ -103,6 +103,8 @@ def _more(event: events.Event) -> dict[str, str]:
             parts += [f"changed: {', '.join(changed)}"] if changed else []
             parts += [f"at the next start: {', '.join(pending)}"] if pending else []
             return {"details": "".join(f"; {part}" for part in parts)}
+        case events.PluginRejected(distribution=distribution):
+            return {"whose": f" of {distribution}" if distribution else ""}
         case events.MemoryUnwritten(package=package):
             return {
                 "details": f" of {package} is not written, it is tried again" if package else " over restarts is not to be had"

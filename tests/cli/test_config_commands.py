@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from supervisor import plugins
 from supervisor.config import API_VERSION, KIND
+from supervisor.config_file import load
 from tests.cli.conftest import BROKEN, HANGING, WIDGETS, Machine
 
 DUPLICATE = """\
@@ -100,6 +102,24 @@ def test_sections_of_profiles_are_checked_wherever_they_hold(machine: Machine) -
     machine.configure(PROFILE.replace("NODE", "here").replace("COUNT", "2"))
     answer = machine.run("check-config", machine.config)
     assert (answer.code, "Profiles here: some." in answer.out) == (0, True)
+
+
+def test_a_package_that_is_not_installed_is_refused_as_at_the_start(machine: Machine) -> None:
+    """By the supervisor's own sentence. No mistake in the file: an image that has it may be yet to come; but it is not checked."""
+    machine.configure("plugins: {gizmo: {anything: 1}}\n")
+    answer = machine.run("check-config", machine.config)
+    assert answer.code == 1
+    (sentence,) = load(machine.config).strangers(package.name for package in plugins.installed()).values()
+    assert answer.err == f"{sentence}\n"
+    assert "not all of it could be checked" in answer.out
+
+
+def test_a_section_that_is_off_needs_no_package(machine: Machine) -> None:
+    """As in the DaemonSet's own configuration, with an image that was built without NVIDIA's plugin."""
+    machine.configure("plugins: {gizmo: {enabled: false}}\n")
+    answer = machine.run("check-config", machine.config)
+    assert (answer.code, answer.err) == (0, "")
+    assert "Off and not installed: gizmo." in answer.out
 
 
 def test_a_duplicate_resource_is_found(machine: Machine) -> None:

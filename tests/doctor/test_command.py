@@ -120,7 +120,7 @@ def test_mistakes_in_the_configuration_are_exit_code_2(machine: Machine, tmp_pat
     answer = machine.ask("doctor", "--json")
     assert answer.code == 2
     mistakes = [each for each in findings(answer)["configuration"] if each.level == "failure"]
-    assert [each.subject for each in mistakes] == ["configuration file"] * 2
+    assert [each.subject for each in mistakes] == ["configuration file", "wigets"]
     machine.configure("nonsense: 1\n")
     answer = machine.ask("doctor", "--json")
     assert (answer.code, answer.out) == (2, "")

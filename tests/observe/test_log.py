@@ -166,6 +166,12 @@ def test_levels_leave_lines_out(reader: Reader) -> None:
     assert [line.split()[0] for line in reader.lines()] == ["warning", "debug"]
 
 
+def test_a_section_of_nobody_is_of_no_distribution() -> None:
+    """Every other refusal says whose it is."""
+    assert sentence(events.PluginRejected("gpu", "", "absent"))[1] == "plugin gpu is not used: absent"
+    assert sentence(events.PluginRejected("gpu", "acme", "broken"))[1] == "plugin gpu of acme is not used: broken"
+
+
 @given(st.text(st.characters(exclude_categories=()), max_size=3000), st.sampled_from(Style))
 def test_any_text_is_one_line_that_fits_a_pipe(text: str, style: Style) -> None:
     """Line ends, control characters, undecodable names and quotes: one line of at most PIPE_BUF bytes."""

@@ -1,11 +1,13 @@
 """A start that cannot succeed says in one sentence what to do, and its exit code says whose turn it is."""
 
+import json
 import re
 import socket
 from pathlib import Path
 
 import pytest
 
+from supervisor.config_file import load
 from supervisor.kubelet.simulator import KubeletSimulator
 from tests.system.conftest import Start
 from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet
@@ -77,6 +79,17 @@ def test_sections_that_their_plugins_refuse(start: Start, puppet: Puppet, names:
     process = start({name: puppet.section(colour="red") for name in names})
     assert process.wait() == 2
     assert re.findall(r"plugins\.(\w+)\.colour: unknown key", process.log) == [*names]
+
+
+def test_a_section_of_a_package_that_is_not_installed(start: Start, puppet: Puppet, kubelet: KubeletSimulator) -> None:
+    """It stops nobody. It is refused in the words of ``check-config``, unless it is switched off: then nothing is said."""
+    process = start({"gizmo": {}, "gadget": {"enabled": False}, "puppet": puppet.section()})
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    (reason,) = load(str(process.config)).strangers(["generic", "nvidia-gpu", "puppet"]).values()
+    told = {each["name"]: each["reason"] for each in json.loads(process.get("/status")[1])["plugins"]}
+    assert told["gizmo"] == reason
+    assert "gadget" not in told
+    assert "gadget" not in process.log
 
 
 def test_a_file_that_is_not_there(start: Start, tmp_path: Path) -> None:
