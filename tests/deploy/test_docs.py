@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -223,11 +224,19 @@ def test_every_component_is_told() -> None:
             assert not value, f"{switch} is on where nobody has said so"
 
 
+def test_every_argument_of_a_build_is_told() -> None:
+    """What the Containerfile takes is in the table."""
+    _, rows = table("argument")
+    arguments = set(re.findall(r"^ARG (\w+)", (DEPLOY / "Containerfile").read_text(), re.MULTILINE))
+    assert {name for row in rows for name in re.findall(r"\w+", row[0])} == arguments
+
+
 def test_every_plugin_has_its_least_privilege() -> None:
     """What each plugin in the image needs is in the table."""
     _, rows = table("plugin")
-    entry_points = (ROOT / "plugins").glob("*/pyproject.toml")
-    names = {re.findall(r'device_plugin_supervisor\.plugins"\]\n"?([\w-]+)"?', file.read_text())[0] for file in entry_points}
+    folders = re.findall(r'^ARG PLUGINS="(.+)"$', (DEPLOY / "Containerfile").read_text(), re.MULTILINE)[0].split()
+    projects = [tomllib.loads((ROOT / "plugins" / folder / "pyproject.toml").read_text())["project"] for folder in folders]
+    names = {name for project in projects for name in project["entry-points"]["device_plugin_supervisor.plugins"]}
     assert {row[0] for row in rows} == names | {"all"}
 
 
