@@ -1,5 +1,6 @@
 """GPUs through the whole supervisor: a real kubelet's view of what the real NVML binding says about a fake driver."""
 
+import json
 import math
 import re
 import shutil
@@ -261,6 +262,33 @@ def test_cdi_specs_are_the_owners(node: GpuNode, nvml_library: Path) -> None:
     node.wait()
     spec.unlink()
     wait_for(spec.exists, PATIENCE, "the spec, written by the new owner")
+
+
+def test_a_spec_that_a_pod_needs_outlives_the_driver_and_an_edit(node: GpuNode, nvml_library: Path) -> None:
+    """While the driver is loaded anew, and when CDI is switched off; its container starts again with what it has been given."""
+    node.show(l40s_pcie())
+    install_driver(node, nvml_library)
+    node.cdi.mkdir()
+    process = node.start(deviceListStrategy=["cdi-cri"])
+    node.wait()
+    wait_for(lambda: "containers get no GPU" not in node.status(process), PATIENCE, "verified specs")
+    pod = node.kubelet.add_pod("one", {GPU: 1})
+    (spec,) = node.cdi.glob("*.json")
+    written = spec.read_bytes()
+    layout = node.nvml.layout
+    node.nvml.unload()
+    node.host.unload()
+    wait_for(lambda: node.kubelet.node_status()[GPU][0] == 0, PATIENCE, "no GPU for new pods")
+    assert spec.read_bytes() == written
+    node.show(layout)
+    node.wait()
+    section = json.loads(process.config.read_text())["plugins"]["nvidia-gpu"]
+    process.edit(plugins={"nvidia-gpu": section | {"deviceListStrategy": ["envvar"]}})
+    process.wait_generation(2)
+    assert "NVIDIA_VISIBLE_DEVICES" in node.kubelet.add_pod("two", {GPU: 1}).containers["main"].options.envs
+    assert spec.read_bytes() == written
+    again = node.kubelet.restart_container("one")
+    assert again.containers["main"].options.cdi_devices == pod.containers["main"].options.cdi_devices
 
 
 @pytest.mark.requires("namespaces")
