@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.cluster import NAMESPACE, Cluster, KubectlError, device_pod, kubectl, kustomization, reachable
+from tests.e2e.cluster import KUBELETS, NAMESPACE, Cluster, KubectlError, device_pod, kubectl, kustomization, reachable
 
 pytestmark = pytest.mark.checkout
 
@@ -161,6 +161,15 @@ def test_what_is_applied_can_be_rendered(source: str, tmp_path: Path) -> None:
     images = {container["image"] for container in daemonset["spec"]["template"]["spec"]["containers"]}
     assert images == {"registry.example.com:5000/team/image:1.2"}
     assert NAMESPACE in {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
+
+
+def test_the_nodes_are_those_of_the_daemonset() -> None:
+    """The tests wait for a supervisor on each node that the DaemonSet may reach, and for no other."""
+    spec = yaml.safe_load((Path(__file__).parents[2] / "deploy/base/daemonset.yaml").read_text())["spec"]["template"]["spec"]
+    ((term,),) = (spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"],)
+    refused = [f"{each['key']} notin ({', '.join(each['values'])})" for each in term["matchExpressions"]]
+    assert {each["operator"] for each in term["matchExpressions"]} == {"NotIn"}
+    assert ",".join([*(f"{key}={value}" for key, value in spec["nodeSelector"].items()), *refused]) == KUBELETS
 
 
 def test_no_cluster_is_used_that_nobody_offered(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 NAMESPACE = "device-plugin-supervisor"
+KUBELETS = "kubernetes.io/os=linux,type notin (virtual-kubelet),eks.amazonaws.com/compute-type notin (fargate)"
+"""Nodes that are machines."""
 DAEMONSET = "daemonset/device-plugin-supervisor"
 ROOT = Path(__file__).parents[2]
 PATIENCE = float(os.environ.get("PATIENCE", "180"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import DAEMONSET, NAMESPACE, PATIENCE, Cluster
+from tests.e2e.cluster import DAEMONSET, KUBELETS, NAMESPACE, PATIENCE, Cluster
 from tests.e2e.conftest import RESOURCE, StartPod
 
 pytestmark = [pytest.mark.requires("cluster"), pytest.mark.timeout(900)]
@@ -24,8 +24,8 @@ CONNECTED = f'device_plugin_connected{{resource="{RESOURCE}"}}'
 
 
 def test_every_linux_node_has_a_supervisor(cluster: Cluster, installed: Path) -> None:
-    """The DaemonSet reaches all nodes, tainted ones too, and each pod becomes ready."""
-    nodes = cluster.get("nodes", "--selector", "kubernetes.io/os=linux")["items"]
+    """The DaemonSet reaches all that are machines, tainted ones too, and each pod becomes ready."""
+    nodes = cluster.get("nodes", "--selector", KUBELETS)["items"]
     names = {node["metadata"]["name"] for node in nodes}
     cluster.wait(f"a supervisor on each of {sorted(names)}", lambda: set(cluster.supervisors()) == names)
 
