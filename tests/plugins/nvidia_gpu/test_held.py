@@ -183,6 +183,12 @@ def test_what_no_owner_before_has_written_is_nobodys_business(node: Node) -> Non
     assert list(plugin.leftovers({})) == []
 
 
+def test_where_specs_will_lie_is_noted_before_they_are_written(node: Node) -> None:
+    """Whoever is killed a moment later leaves none that nobody knows of."""
+    node.own()
+    assert node.noted_at_once == [str(node.cdi)]
+
+
 def test_a_successor_that_looked_before_it_took_over_forgets_no_directory(node: Node) -> None:
     """What it has kept as a standby would be written the moment it takes over, and it may be killed then."""
     node.own()

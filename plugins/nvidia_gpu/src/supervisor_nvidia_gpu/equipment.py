@@ -70,9 +70,8 @@ class Equipment:
         """As the owner: write what is wanted, note where, and keep true what lies elsewhere."""
         if not self.wants_cdi:
             return CdiState()
+        self._note()
         state = self._see_to(files.publish)
-        if Path(state.directory).is_dir():
-            self.directories = tuple(dict.fromkeys((*self.directories, state.directory)))
         former = (directory for directory in self.directories if directory != state.directory)
         stale = tuple(problem for directory in former if (problem := files.renew(directory, self._specs)))
         return replace(state, conflicts=(*state.conflicts, *stale))
@@ -87,6 +86,12 @@ class Equipment:
         """
         self.owner = True
         self.directories = tuple(directory for directory in directories if _holds_ours(directory))
+        self._note()
+
+    def _note(self) -> None:
+        """Before anything is written: who is killed then leaves specs that somebody knows of."""
+        if self.wants_cdi and Path(self._config.cdi.directory).is_dir():
+            self.directories = tuple(dict.fromkeys((*self.directories, self._config.cdi.directory)))
 
 
 def _holds_ours(directory: str) -> bool:
