@@ -50,8 +50,8 @@ def restored(machine: Machine, word: str, beginning: Machine) -> Machine:
     function, hca = beginning.find(word)
     if function.id == VIRTUAL:
         now = machine.function(VIRTUAL)
-        kept = tuple(one for one in now.hcas if one.name != hca.name)
-        return numbered(machine.with_function(structs.replace(now, hcas=(*kept, _unnumbered(hca)))))
+        others = (other for other in now.hcas if other.name != hca.name)
+        return numbered(machine.with_function(structs.replace(now, hcas=(*others, _unnumbered(hca)))))
     back = [one for one in beginning.functions if function.id in {one.id, one.pf}]
     kept = tuple(one for one in machine.functions if function.id not in {one.id, one.pf})
     fresh = tuple(structs.replace(one, hcas=tuple(_unnumbered(hca) for hca in one.hcas)) for one in back)
