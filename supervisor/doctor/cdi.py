@@ -24,6 +24,8 @@ MAX_BYTES = 4 << 20
 MAX_YAML_BYTES = 1 << 20
 """YAML takes a thousand times as long to read as JSON does."""
 _MAX_NAMED = 3
+_OURS = "device-plugin-supervisor-"
+"""How the files of the supervisor's own plugins begin."""
 
 
 class _Spec(Struct, frozen=True):
@@ -131,6 +133,9 @@ def _conflict(path: str, names: Sequence[str], other: str) -> Finding:
 
 def _stale(path: str, nodes: Sequence[str]) -> Finding:
     text = f"It names {_several(nodes)}, which the host does not have: containers with that device do not start."
+    if Path(path).name.startswith(_OURS):
+        cure = "It is kept for containers that may hold the device; once the supervisor has gone, the command cleanup removes it."
+        return Finding("note", path, text, cure)
     return Finding(
         "warning", path, text, "Write it anew with the tool that made it, or remove it if the device is gone for good."
     )
