@@ -134,7 +134,9 @@ def _conflict(path: str, names: Sequence[str], other: str) -> Finding:
 def _stale(path: str, nodes: Sequence[str]) -> Finding:
     text = f"It names {_several(nodes)}, which the host does not have: containers with that device do not start."
     if Path(path).name.startswith(_OURS):
-        cure = "It is kept for containers that may hold the device; once the supervisor has gone, the command cleanup removes it."
+        cure = (
+            "It is kept for containers that may hold the device; once the supervisor has gone, the command cleanup removes it."
+        )
         return Finding("note", path, text, cure)
     return Finding(
         "warning", path, text, "Write it anew with the tool that made it, or remove it if the device is gone for good."

@@ -123,7 +123,9 @@ def test_a_node_that_is_gone_is_a_warning(ground: Ground, where: str) -> None:
 
 def test_what_a_supervisor_keeps_for_held_devices_is_no_warning(ground: Ground) -> None:
     """It is so by design, and who removes it is said."""
-    path = put(ground.cdi[0], "device-plugin-supervisor-acme_widget.json", spec("acme.example/widget", "0", node="/dev/widget7"))
+    path = put(
+        ground.cdi[0], "device-plugin-supervisor-acme_widget.json", spec("acme.example/widget", "0", node="/dev/widget7")
+    )
     finding = next(each for each in ground.check(specs) if each.subject == path)
     assert finding.level == "note"
     assert "cleanup" in finding.cure
