@@ -20,14 +20,19 @@ STATES = {
 
 
 def port(machine: Machine, word: str, number: int, state: str) -> Machine:
-    """One port of an RDMA device in another of the ``STATES``, and the carrier of its interface with it."""
+    """One port of an RDMA device in another of the ``STATES``, and the carrier of its interface with it.
+
+    Raises ``ValueError`` for a state that its network does not know.
+    """
     function, hca = machine.find(word)
     if not 1 <= number <= len(hca.ports):
         raise KeyError(f"{word}/{number}")
     before = hca.ports[number - 1]
     after, phys = STATES[state]
-    if state == "down" and before.link_layer == "Ethernet":
-        phys = PhysState.DISABLED
+    if before.link_layer == "Ethernet":
+        if state == "init":
+            raise ValueError(f"{word}/{number} is Ethernet, which has no subnet managers")
+        phys = PhysState.DISABLED if state == "down" else phys
     changed = structs.replace(before, state=after, phys_state=phys)
     ports = (*hca.ports[: number - 1], changed, *hca.ports[number:])
     interfaces = tuple(
