@@ -71,6 +71,10 @@ class Match(_Section, frozen=True):
     def __post_init__(self) -> None:
         if all(value in ((), None) for value in (getattr(self, name) for name in self.__struct_fields__)):
             raise ValueError("give at least one field; a rule for all devices has no match")
+        for guid in self.guid:
+            digits = guid.removeprefix("0x").replace(":", "")
+            if len(digits) != 16 and not {*digits} & {*"*?"}:
+                raise ValueError(f"guid: {guid!r} has {len(digits)} digits of 16; {guid}* means all that begin so")
         for entry in self.pf:
             if not _RANGED.fullmatch(entry):
                 raise ValueError(f"pf: {entry!r} is no function with ranges, like ens1f0#0-3,7")
