@@ -137,8 +137,8 @@ def bare_guid(text: str) -> str:
     return text.lower().removeprefix("0x").replace(":", "")
 
 
-def _ids(device: RdmaDevice) -> tuple[str, ...]:
-    """An SF has the address of the function that carries it, which is no address of its own."""
+def names_of(device: RdmaDevice) -> tuple[str, ...]:
+    """Its id and its PCI address. An SF has that of the function that carries it, which is no address of its own."""
     return (device.id, device.pci) if device.pci and device.kind in {"pf", "vf"} else (device.id,)
 
 
@@ -159,7 +159,7 @@ def _pkeys(device: RdmaDevice) -> Iterator[str]:
 
 _FACTS = (
     _Fact("kind", "kind", lambda device: (device.kind,), _is),
-    _Fact("id", "id", _ids, _is_id),
+    _Fact("id", "id", names_of, _is_id),
     _Fact("name", "name", lambda device: (device.name,), _is_pattern_of),
     _Fact("vendor", "vendor", lambda device: (device.vendor,), _is_hex),
     _Fact("device", "device", lambda device: (device.device,), _is_hex),

@@ -48,6 +48,11 @@ def title(device: RdmaDevice) -> str:
     return f"{device.name} ({device.id})" if device.name else device.id
 
 
+def titles(devices: Sequence[RdmaDevice]) -> str:
+    """The first few by their titles, and how many more there are."""
+    return ", ".join(map(title, devices[:_TOLD])) + (f" and {len(devices) - _TOLD} more" if len(devices) > _TOLD else "")
+
+
 def _devices(report: Report) -> Iterator[tuple[RdmaDevice, RdmaDevice | None]]:
     """Each device, the first of those with one id, and the physical function of a VF or SF where it is an RDMA device itself."""
     ordered = sorted(report.devices, key=lambda each: (natural_order(each.id), natural_order(each.name)), reverse=True)
@@ -146,17 +151,13 @@ def _left(choices: Sequence[_Choice]) -> Iterator[str]:
     """Devices that nobody gets, which may be meant so or not."""
     left = [choice.device for choice in choices if choice.pool is None and not choice.device.problem]
     if parents := [device for device in left if device.vfs]:
-        yield f"{_counted(parents)} with virtual functions: not offered itself ({_names(parents)})"
+        yield f"{_counted(parents)} with virtual functions: not offered itself ({titles(parents)})"
     if others := [device for device in left if not device.vfs]:
-        yield f"{_counted(others)} that no resource takes: {_names(others)}"
+        yield f"{_counted(others)} that no resource takes: {titles(others)}"
 
 
 def _counted(devices: Sequence[RdmaDevice]) -> str:
     return f"{len(devices)} RDMA device{'' if len(devices) == 1 else 's'}"
-
-
-def _names(devices: Sequence[RdmaDevice]) -> str:
-    return ", ".join(map(title, devices[:_TOLD])) + (f" and {len(devices) - _TOLD} more" if len(devices) > _TOLD else "")
 
 
 def _shadowed(pools: Sequence[Pool]) -> Iterator[str]:
