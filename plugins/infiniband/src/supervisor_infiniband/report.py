@@ -95,14 +95,16 @@ class Port(Struct, frozen=True):
     pkeys: tuple[int, ...] = ()
     """Without the empty slots (0)."""
     gids: tuple[Gid, ...] = ()
+    gid_table: bool = False
+    """Whether it has one, be it empty; ports that are for management alone have none."""
     umad: str | None = None
     """``umad0``: the kernel's name of the port's character device."""
     issm: str | None = None
 
     @property
     def endpoint(self) -> bool:
-        """Whether it can carry traffic: it has GID 0, or the capability to be managed by a CM (bit 16)."""
-        return any(gid.index == 0 for gid in self.gids) or bool((self.cap_mask or 0) & 1 << 16)
+        """Whether it can carry traffic: it has a GID table, or the capability to be managed by a CM (bit 16)."""
+        return self.gid_table or any(gid.index == 0 for gid in self.gids) or bool((self.cap_mask or 0) & 1 << 16)
 
 
 class PciLink(Struct, frozen=True):
@@ -212,3 +214,5 @@ class Poll(Struct, frozen=True):
 
     changes: tuple[Change, ...] = ()
     counters: tuple[Counters, ...] = ()
+    structure: bool = False
+    """Whether devices, their character devices or their interfaces may be others than at the newest look: only a look can tell."""

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from supervisor_infiniband.report import Poll, Report
+
 PROGRAM = "infiniband-sysfs"
 """Its entry point in the group ``device_plugin_supervisor.programs``."""
 
@@ -19,11 +21,27 @@ class Options(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """Answered with a ``Report``."""
+    """Answered with ``Seen``."""
+
+
+class Seen(Struct, frozen=True):
+    """A report, and when it was made: what was told of an older one is stale."""
+
+    report: Report
+    number: int
+    """Nanoseconds of ``time.monotonic``; grows from process to process, too."""
 
 
 class Watch(Struct, frozen=True):
-    """Turns the connection into a stream of ``Poll``."""
+    """Turns the connection into a stream of ``Told``."""
 
     poll: float = 1.0
     counters: float = 15.0
+
+
+class Told(Struct, frozen=True):
+    """What has changed since the newest look, and since what was told after it."""
+
+    poll: Poll
+    after: int
+    """``Seen.number`` of that look; 0 where there was none."""

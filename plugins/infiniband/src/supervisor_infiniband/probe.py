@@ -1,0 +1,116 @@
+"""The plugin's side of the border to sysfs: looks, and what has changed between them."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+
+from msgspec import structs
+
+from supervisor import Border, BorderFailed, Host
+from supervisor_infiniband.config import InfinibandConfig
+from supervisor_infiniband.report import Change, Poll, RdmaDevice, Report
+from supervisor_infiniband.sysfs.messages import PROGRAM, Look, Options, Seen, Told, Watch
+
+START = 5.0
+"""Seconds until a new process has to listen."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries to listen to a process that keeps ending."""
+_MOST_TOLD = 256
+"""Polls with changes that may come while one look is on its way."""
+
+
+class Probe:
+    """``look`` in one thread, ``events`` in another."""
+
+    def __init__(self, host: Host, config: InfinibandConfig, *, simulated: str = "", deadline: float = 4.0) -> None:
+        """Starts nothing. ``simulated``: the layout's name where the tree is none of this machine. ``deadline``: seconds for one look;
+        a process that takes longer is replaced.
+        """
+        self._deadline = deadline
+        self._watch = Watch(config.poll, config.counters)
+        options = Options(host.sysfs, host.dev, hw_counters=config.hw_counters, simulated=simulated)
+        self._border = Border(PROGRAM, host, options, helped=False)
+        self._lock = threading.Lock()
+        self._number = 0
+        self._told: deque[Told] = deque(maxlen=_MOST_TOLD)
+        """What may be newer than a look that is on its way."""
+
+    @property
+    def where(self) -> str:
+        """Where the process runs, or would."""
+        return self._border.where
+
+    @property
+    def restarts(self) -> int:
+        """How often another process took the place of one that had ended."""
+        return self._border.restarts
+
+    def look(self) -> Report:
+        """One look, within twice the deadline. Raises ``BorderFailed`` when two processes in a row have none; that is not the same as
+        a machine without devices.
+        """
+        try:
+            seen = self._ask()
+        except BorderFailed:
+            seen = self._ask()
+        with self._lock:
+            self._number = seen.number
+            newer = [told for told in self._told if told.after >= seen.number]
+            self._told = deque(newer, _MOST_TOLD)
+        return changed(seen.report, (change for told in newer for change in told.poll.changes))
+
+    async def events(self) -> AsyncIterator[Poll]:
+        """What is newer than the newest look, as it comes, for ever. Whenever something may have been missed, that is a ``structure``
+        that has changed.
+        """
+        import trio  # not at the top: looks need none
+
+        pause = 1.0
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._open, abandon_on_cancel=True)
+                with self._border.connect(self._watch, Told) as stream:
+                    async for told in stream:
+                        pause = 1.0
+                        if (poll := self._newer(told)) != Poll():
+                            yield poll
+            except BorderFailed:
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            yield Poll(structure=True)
+
+    def close(self) -> None:
+        """End the process for good."""
+        self._border.close()
+
+    def _ask(self) -> Seen:
+        return self._border.ask(Look(), Seen, time.monotonic() + self._deadline)
+
+    def _open(self) -> None:
+        self._border.open(time.monotonic() + START)
+
+    def _newer(self, told: Told) -> Poll:
+        """What is left of a poll when that is dropped which a newer look knows better."""
+        with self._lock:
+            if told.after >= self._number:
+                if told.poll.changes:
+                    self._told.append(structs.replace(told, poll=Poll(told.poll.changes)))
+                return told.poll
+        return Poll(counters=told.poll.counters)
+
+
+def changed(report: Report, changes: Iterable[Change]) -> Report:
+    """The report as it is after these."""
+    devices = {device.id: device for device in report.devices}
+    for change in changes:
+        if change.device in devices:
+            devices[change.device] = _changed(devices[change.device], change)
+    return structs.replace(report, devices=tuple(devices.values()))
+
+
+def _changed(device: RdmaDevice, change: Change) -> RdmaDevice:
+    if change.link is None:
+        return structs.replace(device, unresponsive=True)
+    ports = tuple(structs.replace(port, link=change.link) if port.number == change.port else port for port in device.ports)
+    return structs.replace(device, ports=ports)
