@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from supervisor import resource_name_problem
+from supervisor_infiniband.simulate.script import mistake
 
 MAX_REPLICAS = 10_000
 
@@ -188,6 +189,10 @@ class Simulate(_Section, frozen=True):
     """``dual-port-infiniband``, ``roce-16-vfs``, ``rails-8``."""
     script: tuple[str, ...] = ()
     """What happens to them: ``after 10s down mlx5_0/1``, ``after 20s up mlx5_0/1``."""
+
+    def __post_init__(self) -> None:
+        if problem := mistake(self.layout, self.script):
+            raise ValueError(problem)
 
 
 class InfinibandConfig(_Section, frozen=True):
