@@ -189,6 +189,14 @@ def test_a_device_moves_for_what_is_certain() -> None:
     assert offer(Report((pf(),)), config_of(FAST), {PF: "rdma/fast"}).taken == {PF: "rdma/named"}
 
 
+@pytest.mark.parametrize("had", ["rdma/gone", "", None, ["rdma/fast"], {"rdma/fast": 1}, 7])
+def test_what_makes_no_sense_counts_nothing(had: object) -> None:
+    """Of a resource that is not there any more, or of a memory that was tampered with."""
+    for device in (pf(ports=(port(link=DOWN),)), pf(problem="gone mad")):
+        report = Report((device,))
+        assert offer(report, config_of(FAST), {PF: had}) == offer(report, config_of(FAST))
+
+
 def test_a_doubt_takes_nothing_from_others() -> None:
     """A negation that fits only since the interface is not seen leaves the device where it was, and takes what is new."""
     config = config_of("resources: [{name: other, match: [{not: [{interface: ['ib*']}]}]}, {name: rest}]")

@@ -32,6 +32,8 @@ class Answer(Struct, frozen=True):
 
 FITS = Answer(fits=True)
 
+_FIELDS = fields(Match)
+
 
 def answer(match: Match, device: RdmaDevice, pf: RdmaDevice | None = None) -> Answer:
     """Whether all that is given fits. ``pf`` is the physical function of a VF or SF, where it is an RDMA device itself."""
@@ -56,7 +58,7 @@ def words(match: Match) -> str:
 
 
 def _words(match: Match) -> Iterator[str]:
-    for each in fields(match):
+    for each in _FIELDS:
         value = getattr(match, each.name)
         if value in {(), None}:
             continue

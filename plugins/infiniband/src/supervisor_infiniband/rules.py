@@ -27,8 +27,12 @@ class _Choice(Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
-def offer(report: Report, config: InfinibandConfig, before: Mapping[str, str] | None = None) -> Offer:
-    """The offer for what a look has found. ``before`` is ``Offer.taken`` of the one before, by the same configuration."""
+def offer(report: Report, config: InfinibandConfig, before: Mapping[str, object] | None = None) -> Offer:
+    """The offer for what a look has found.
+
+    ``before`` is ``Offer.taken`` of the offer before, be it another process's or by another configuration: what it says of resources
+    that are not configured, or in words that make no sense, counts nothing.
+    """
     choices = [_choose(device, owner, config.pools, (before or {}).get(device.id)) for device, owner in _devices(report)]
     units: list[Unit] = []
     for pool in config.pools:
@@ -65,8 +69,8 @@ def _devices(report: Report) -> Iterator[tuple[RdmaDevice, RdmaDevice | None]]:
 # --- one device -------------------------------------------------------------------------------------------------------------
 
 
-def _choose(device: RdmaDevice, owner: RdmaDevice | None, pools: Sequence[Pool], had: str | None) -> _Choice:
-    if device.problem and had not in {pool.resource for pool in pools}:
+def _choose(device: RdmaDevice, owner: RdmaDevice | None, pools: Sequence[Pool], had: object) -> _Choice:
+    if device.problem and had not in [pool.resource for pool in pools]:
         return _Choice(device, None, (f"it is quarantined: {device.problem}",))
     answers = _asked(device, owner, pools)
     kept = next((number for number, pool in enumerate(pools[: len(answers)]) if pool.resource == had), None)
@@ -83,12 +87,8 @@ def _asked(device: RdmaDevice, owner: RdmaDevice | None, pools: Sequence[Pool]) 
     """What each resource says in turn, down to the first that certainly takes it."""
     answers: list[Answer] = []
     for pool in pools:
-        found = _answer(pool, device, owner)
-        # Of what makes no sense nothing is certain, but that the device is there.
-        answers.append(
-            Answer(fits=False, reason=f"it is quarantined: {device.problem}", certain=False) if device.problem else found
-        )
-        if found.fits and found.certain and not device.problem:
+        answers.append(_answer(pool, device, owner))
+        if answers[-1].fits and answers[-1].certain:
             break
     return answers
 
@@ -113,7 +113,9 @@ def _took(pool: Pool, found: Answer) -> str:
 
 
 def _answer(pool: Pool, device: RdmaDevice, owner: RdmaDevice | None) -> Answer:
-    """Any match suffices."""
+    """Any match suffices. Of a device that makes no sense nothing is certain, but that it is there."""
+    if device.problem:
+        return Answer(fits=False, reason=f"it is quarantined: {device.problem}", certain=False)
     if not pool.match:
         return _whole(pool, None, device, FITS)
     found = [_whole(pool, match, device, answer(match, device, owner)) for match in pool.match]
