@@ -209,7 +209,7 @@ class Assembly:
         """Put the new objects of a package in the place of its old ones. No await in here: for everybody else it is one step."""
         old = {unit.name: unit for unit in self.units.values() if unit.package == name}
         for unit in old.values():
-            unit.retire()
+            unit.dismiss()
             del self.units[unit.name]
         for unit in new:
             self.units[unit.name] = unit
@@ -222,6 +222,7 @@ class Assembly:
             before = self._generations.pop(name, before)
         if before is not None:
             before.close()
+            self._nursery.start_soon(before.end)
 
     # --- packages -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from supervisor.memory import Gate
 from supervisor.plugins import Made
 from supervisor.units import PluginUnit
 
+LAST_CALLS = 0.05
+"""Seconds between looks whether what was replaced still answers. By the first, the thread that answers the kubelet asks its successor."""
+
 
 class Generation:
     """``units`` are set once they are made; ``process`` is that of an isolated package."""
@@ -41,7 +44,17 @@ class Generation:
                     nursery.start_soon(unit.rest)
 
     def close(self) -> None:
-        """It has been replaced. Its units have been retired."""
+        """It has been replaced, and remembers nothing any more. Its units have been dismissed."""
         self.gate.close()
-        if self._process is not None:
-            self._process.close()
+
+    async def end(self) -> None:
+        """When all that was asked is answered, retire the units and end their process; at once when cancelled."""
+        try:
+            await trio.sleep(LAST_CALLS)
+            while any(unit.answering for unit in self.units):  # noqa: ASYNC110  # plugins' threads tell nobody here
+                await trio.sleep(LAST_CALLS)
+        finally:
+            for unit in self.units:
+                unit.retire()
+            if self._process is not None:
+                self._process.close()

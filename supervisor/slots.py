@@ -84,6 +84,13 @@ class Slots:
         with self._changed:
             return sum(call.deadline <= now for call in self._running)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is a call whose deadline has not passed: somebody may still wait for its answer."""
+        now = self._clock()
+        with self._changed:
+            return any(call.deadline > now for call in (*self._running, *self._queue))
+
     def close(self) -> None:
         """Start nothing any more; calls that run come to their end, and then their threads do."""
         with self._changed:

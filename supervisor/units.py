@@ -142,6 +142,16 @@ class PluginUnit:
         self._attention.cancel()
         await self._looker.idle()
 
+    def dismiss(self) -> None:
+        """Another one has its place: it looks and watches no more, and answers what it is asked until ``retire``."""
+        self.deliver = None
+        self._attention.cancel()
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody waits for its answer."""
+        return self._slots.busy
+
     def retire(self) -> None:
         self.deliver = None
         self._scope.cancel()

@@ -156,6 +156,22 @@ def test_late_counts_the_calls_past_their_deadline_until_they_return(make: Calla
     assert left == [1, 0, 0]
 
 
+def test_slots_are_busy_while_somebody_waits(make: Callable[[int], Slots], clock: Clock) -> None:
+    """For a call that runs or has yet to run; nobody waits any more for one whose deadline has passed."""
+    slots, gate = make(1), Gate()
+    assert not slots.busy
+    slots.submit(gate, deadline=1, done=lambda _: None)
+    assert gate.begun.wait(SOON)
+    assert slots.busy
+    clock.now = 1
+    assert not slots.busy
+    slots.submit(int, deadline=2, done=lambda _: None)
+    assert slots.busy
+    clock.now = 2
+    assert not slots.busy
+    gate.open.set()
+
+
 def test_a_late_call_still_delivers_its_outcome(make: Callable[[int], Slots], clock: Clock) -> None:
     """Its caller must learn when the devices are free again."""
     slots, gate = make(1), Gate()

@@ -1,6 +1,7 @@
 """The configuration is edited while the process runs: only what the edit is about is touched."""
 
 import json
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.system.conftest import Start
 from tests.system.rig import HEALTHY, RESOURCE, Process, Puppet, assert_sound, registered, wait_for
 
 OTHER = "example.com/other"
+SOON = 10.0
+"""Seconds for a pod whose devices nobody holds back."""
 
 
 @pytest.fixture
@@ -121,6 +124,23 @@ def test_isolation_is_switched(kubelet: KubeletSimulator, both: Process, puppet:
     other.show({"o0": ""}, OTHER)
     kubelet.wait_devices(OTHER, {"o0": "Healthy", "o1": "Unhealthy"})
     assert len(streams(kubelet, OTHER)) == 1
+    assert_sound(kubelet)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_an_edit_cuts_no_answer(kubelet: KubeletSimulator, start: Start, puppet: Puppet, isolation: str) -> None:
+    """What the old objects have been asked they answer, while the new ones serve: the pod gets its device."""
+    process = start({"puppet": puppet.section(isolation=isolation)})
+    kubelet.wait_devices(RESOURCE, HEALTHY)
+    puppet.behave(allocate="hang")
+    with futures.ThreadPoolExecutor(1) as asking:
+        pod = asking.submit(kubelet.add_pod, "pod", {RESOURCE: 1})
+        wait_for(lambda: puppet.calls("allocate") == 1, what="the call")
+        process.configure({"puppet": puppet.section(isolation=isolation, edition=1)})
+        process.wait_generation(2)
+        puppet.behave()
+        assert pod.result(SOON).admitted, pod.result().message
+    assert len(streams(kubelet, RESOURCE)) == 1
     assert_sound(kubelet)
 
 
