@@ -156,6 +156,13 @@ def test_virtual_functions(tree: Tree) -> None:
     assert listing(tree.root) == before
 
 
+def test_virtual_functions_of_both_ports() -> None:
+    """Those of the second function of a card come after those of the first; each has an address and a name of its own."""
+    machine = changes.with_vfs(changes.with_vfs(layout("dual-port-infiniband"), "mlx5_0", 16), "mlx5_1", 16)
+    assert len({function.id for function in machine.functions}) == len({hca.name for _, hca in machine.hcas()}) == 34
+    assert next(function.id for function in machine.functions if function.pf == "0000:3b:00.1") == "0000:3b:02.2"
+
+
 def test_more_virtual_functions_than_there_can_be() -> None:
     """A card has only so many."""
     with pytest.raises(ValueError, match="can have 16 virtual functions"):

@@ -13,6 +13,9 @@ NO_GUID = "0000:0000:0000:0000"
 CM, SM = 1 << 16, 1 << 1
 """Bits of ``cap_mask``: the port has a communication manager; it is the subnet manager's."""
 
+_VFS = 16
+"""That each function may have."""
+
 COUNTERS: Mapping[str, int | str] = dict.fromkeys(
     (
         "excessive_buffer_overrun_errors",
@@ -122,7 +125,8 @@ def infiniband(
         device=model.device,
         numa_node=numa_node,
         link=model.link,
-        total_vfs=16,
+        total_vfs=_VFS,
+        vf_offset=_vf_offset(address),
         interfaces=(Interface(interface, f"00:00:10:29:fe:80:00:00:00:00:00:00:{octets(own)}"),),
         hcas=(Hca(name, (port,), own, firmware=model.firmware, board_id=model.board_id, hca_type=model.hca_type),),
     )
@@ -141,7 +145,8 @@ def roce(
         pci_class="020000",
         numa_node=numa_node,
         link=model.link,
-        total_vfs=16,
+        total_vfs=_VFS,
+        vf_offset=_vf_offset(address),
         interfaces=(Interface(interface, mac, port_name=f"p{address[-1]}"),),
         hcas=(Hca(name, (port,), guid(address), firmware=model.firmware, board_id=model.board_id, hca_type=model.hca_type),),
     )
@@ -150,6 +155,11 @@ def roce(
 def virtual(*hcas: Hca, interfaces: Sequence[Interface] = ()) -> Function:
     """Devices made of software."""
     return Function(VIRTUAL, driver="", link=None, interfaces=tuple(interfaces), hcas=hcas)
+
+
+def _vf_offset(address: str) -> int:
+    """So that the virtual functions of the second function of a card come after those of the first, and these after both."""
+    return 2 + int(address[11:], 16) * (_VFS - 1)
 
 
 def above_of(address: str) -> tuple[str, str]:
