@@ -233,3 +233,18 @@ def test_addresses(domain: int, bus: int, device: int, function: int) -> None:
 def test_what_is_no_address(text: str) -> None:
     """Neither slots nor names are PCI functions."""
     assert not pci.normal(text)
+
+
+def test_the_order_of_ids() -> None:
+    """Addresses by their hexadecimal numbers, long domains last, several end points of one by their GUIDs; then names, as people count."""
+    ids = [
+        "0000:18:00.0",
+        "0000:4f:00.0",
+        "0000:4f:00.0-1f",
+        "0000:4f:00.0-2a",
+        "0000:4f:00.1",
+        "0000:a0:00.0",
+        "10000:01:00.0",
+    ]
+    ids += ["guid-1", "mlx5_core.sf.4", "mlx5_core.sf.10"]
+    assert sorted(ids[::-1], key=pci.order) == ids

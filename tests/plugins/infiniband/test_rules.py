@@ -84,6 +84,12 @@ def test_shared_and_pooled() -> None:
     assert (pooled.id, [device.id for device in pooled.devices]) == ("rdma.all", [PF1, "0000:3b:00.3"])
 
 
+def test_devices_come_in_the_order_of_the_bus() -> None:
+    """Which is hexadecimal: 18 is before 4f."""
+    found = offered("{name: a}", *(pf(id=f"0000:{bus}:00.0") for bus in ("4f", "a0", "18", "09")))
+    assert ids(found, "rdma/a") == ["0000:09:00.0", "0000:18:00.0", "0000:4f:00.0", "0000:a0:00.0"]
+
+
 def test_many_matches_are_cut_short() -> None:
     """A reason stays a sentence where a list has hundreds of matches."""
     found = offered(f"{{name: a, match: [{', '.join(f'{{name: [x{at}]}}' for at in range(40))}]}}", pf())

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from supervisor import natural_order
+from supervisor_infiniband import pci
 from supervisor_infiniband.config import InfinibandConfig, Match, Pool
 from supervisor_infiniband.matching import FITS, Answer, answer, words
 from supervisor_infiniband.report import RdmaDevice, Report
@@ -59,7 +60,7 @@ def titles(devices: Sequence[RdmaDevice]) -> str:
 
 def _devices(report: Report) -> Iterator[tuple[RdmaDevice, RdmaDevice | None]]:
     """Each device, the first of those with one id, and the physical function of a VF or SF where it is an RDMA device itself."""
-    ordered = sorted(report.devices, key=lambda each: (natural_order(each.id), natural_order(each.name)), reverse=True)
+    ordered = sorted(report.devices, key=lambda each: (pci.order(each.id), natural_order(each.name)), reverse=True)
     by_id = {device.id: device for device in ordered}
     owners = {device.pci: device for device in ordered if device.kind == "pf"} | by_id
     for device in reversed(by_id.values()):

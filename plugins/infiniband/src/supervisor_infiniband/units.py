@@ -34,7 +34,7 @@ class Offer(Struct, frozen=True):
     """What the rules make of a report."""
 
     units: tuple[Unit, ...] = ()
-    """In the order of the resources, those of each in the natural order of their ids."""
+    """In the order of the resources, those of each in the order of the bus, as ``pci.order`` has it."""
     resources: tuple[str, ...] = ()
     """All that are offered, those without a device, too: one that somebody has configured is offered with 0."""
     reasons: Mapping[str, tuple[str, ...]] = {}
