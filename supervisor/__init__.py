@@ -20,6 +20,7 @@ The map, in the order in which data flows::
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
     what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)
     what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)
+    from other tools    importers (their configuration files, translated by plugin packages)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
 
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
@@ -28,7 +29,7 @@ Imports point one way; the order of the layers stands in ``pyproject.toml`` and 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from supervisor.errors import AllocationRefused, BorderFailed
+from supervisor.errors import AllocationRefused, BorderFailed, SourceRefused
 from supervisor.hookspecs import (
     CONTRACT_VERSION,
     Allocator,
@@ -59,8 +60,10 @@ from supervisor.model import (
     MetricFamily,
     Mount,
     NodeFacts,
+    Remark,
     Sample,
     Topology,
+    Translation,
 )
 
 if TYPE_CHECKING:
@@ -104,10 +107,13 @@ __all__ = [
     "PreStarter",
     "PreferredAllocator",
     "Program",
+    "Remark",
     "Sample",
+    "SourceRefused",
     "StreamClosed",
     "Successor",
     "Topology",
+    "Translation",
     "UsbFacts",
     "Watcher",
     "glob_pattern",

@@ -1,5 +1,10 @@
 """Errors, split by who must act. Their text says what is wrong and what to do; it reaches people as it is."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.model import Remark
+
 
 class SupervisorError(Exception):
     """The root of every error that this program raises on purpose."""
@@ -10,6 +15,14 @@ class ConfigError(SupervisorError):
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class SourceRefused(SupervisorError):
+    """A file that an importer cannot translate. ``problems`` says what is wrong, and at which keys (``supervisor.Remark``)."""
+
+    def __init__(self, problems: "tuple[Remark, ...]") -> None:
+        super().__init__("; ".join(each.text for each in problems))
         self.problems = problems
 
 

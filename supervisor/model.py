@@ -7,7 +7,7 @@ Sources: ``k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1``, the Container Device 
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -161,3 +161,25 @@ class Finding(Struct, frozen=True, gc=False):
     text: Annotated[str, Meta(min_length=1, max_length=1000)]
     cure: Annotated[str, Meta(max_length=1000)] = ""
     """What to do. A warning and a failure have one."""
+
+
+class Remark(Struct, frozen=True, gc=False):
+    """What an importer has to say of one place in the file that it translates."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=1000)]
+    """In sentences, with what to do."""
+    at: tuple[str | int, ...] = ()
+    """Keys, and numbers from 0, that lead to the place."""
+
+
+class Translation(Struct, frozen=True):
+    """What another tool's configuration file means to one plugin."""
+
+    plugin: str
+    """Whose section it is."""
+    section: Mapping[str, Any] | None
+    """That section, in plain values; ``None`` where nothing of the file has an equivalent."""
+    lost: tuple[Remark, ...] = ()
+    """What has no equivalent, and is not in the section."""
+    notes: tuple[Remark, ...] = ()
+    """What is in the section and works another way than there."""

@@ -1,4 +1,4 @@
-"""A YAML text becomes a tree of nodes, each with its line and column; what a configuration must not hold is refused.
+"""A YAML text becomes a tree of nodes, each with its line and column; what a configuration must not hold is refused. And back: ``write``.
 
 The text is read as events, not composed by PyYAML: only events show every anchor and explicit tag, and a text nested a million
 deep is refused before anything has recursed into it. Scalars mean what the core schema of YAML 1.2 says: ``no`` and ``12:30``
@@ -100,6 +100,36 @@ def read(data: bytes) -> tuple[Node | None, list[Problem]]:
 def _position_of(before: str) -> Position:
     lines = _LINE_END.split(before)
     return Position(len(lines), len(lines[-1]) + 1)
+
+
+def write(value: Any) -> str:
+    """Plain values as a text that ``read`` understands as the same: what it would take for a number or a word stands in quotes.
+
+    Raises ``yaml.YAMLError`` for what is no plain value.
+    """
+    return str(yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120))
+
+
+class _Writer(yaml.SafeDumper):
+    """Writes lists below their keys, indented, those of scalars in one line, and nothing by reference."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT002  # PyYAML's own signature
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_items(self, items: list[Any]) -> yaml.SequenceNode:
+        flat = not any(isinstance(item, dict | list) for item in items)
+        return self.represent_sequence(f"{_CORE_TAG}seq", items, flow_style=flat)
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        plain = _resolve(text) == (text, None)
+        return self.represent_scalar(f"{_CORE_TAG}str", text, style=None if plain else '"')
+
+
+_Writer.add_representer(list, _Writer.represent_items)
+_Writer.add_representer(str, _Writer.represent_text)
 
 
 class _GiveUp(Exception):

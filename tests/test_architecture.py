@@ -21,6 +21,7 @@ BORDERS = {
     "supervisor/border/child.py": "calls a program's code in its process",
     "supervisor/contract.py": "looks at a plugin object, whose attributes may be properties",
     "supervisor/doctor/rounds.py": "calls checks, of which one that fails must not hide the others",
+    "supervisor/importers.py": "loads importers and calls translate()",
     "supervisor/isolation/child.py": "calls plugin code in a child",
     "supervisor/looking.py": "calls discover()",
     "supervisor/plugins.py": "loads entry points and calls hooks",

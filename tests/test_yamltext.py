@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.yamltext import DEEPEST, Node, Position, read
+from supervisor.yamltext import DEEPEST, Node, Position, read, write
 
 
 def _value(text: str) -> Any:
@@ -218,3 +218,28 @@ def test_no_yaml_like_text_raises(text: str) -> None:
     root, problems = read(text.encode())
     if root is None and not problems:
         assert yaml.safe_load(text) is None
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    | st.sampled_from(["12e4", "0o17", "0x1f", "no", "017", "1_0", ".5", ".inf", "<<", "=", "~", "15b3", "- a", "a: b", " a ", "#"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("aB1 :#", min_size=1, max_size=5), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(_PLAIN)
+def test_what_is_written_is_read_as_the_same(value: Any) -> None:
+    """Words that look like numbers, numbers, control characters, lists in lists."""
+    root, problems = read(write(value).encode())
+    assert problems == []
+    assert root is not None
+    assert root.value == value
+    assert repr(root.value) == repr(value)  # True is no 1
+
+
+def test_written_text_is_as_people_write_it() -> None:
+    """Lists of words in one line, others below their key, in the order given."""
+    value = {"name": "a/b", "match": [{"vendor": ["15b3", "1e10"], "rate": 1.5}], "none": []}
+    text = 'name: a/b\nmatch:\n  - vendor: [15b3, "1e10"]\n    rate: 1.5\nnone: []\n'
+    assert write(value) == text

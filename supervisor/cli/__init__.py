@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "say why a device is offered, or why not",
     "cleanup": "remove what was left on this node and nobody needs",
     "check-config": "report every mistake in a configuration file",
+    "import-config": "translate another tool's configuration file",
     "helper": "open devices for a supervisor that may not",
     "config-schema": "print the JSON Schema of the configuration file",
     "doctor": "examine this node, and say what to do where it is lacking",
