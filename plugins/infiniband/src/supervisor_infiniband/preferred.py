@@ -5,6 +5,7 @@ it goes. Nothing is read but the arguments, and the order in which the kubelet h
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from supervisor import natural_order
@@ -99,8 +100,8 @@ def _best(
 
 def _common(places: Collection[Place]) -> int:
     """How far down all have one way: that of the first and the last in their order."""
-    first, last = min(places), max(places)
-    return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), min(len(first), len(last)))
+    steps = zip(min(places), max(places), strict=False)
+    return sum(1 for _ in takewhile(lambda step: step[0] == step[1], steps))
 
 
 class _Part:
