@@ -3,18 +3,21 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_infiniband.config import Mode, Pool
-from supervisor_infiniband.preferred import Policy, prefer
+from supervisor_infiniband.preferred import prefer
 from supervisor_infiniband.units import Unit, base, replica_ids, units_of
 from tests.plugins.infiniband.functions import pf
 
+Preference = Literal["spread", "pack"]
+
 EXCLUSIVE = Pool(name="hca")
-POLICIES: tuple[Policy, ...] = ("spread", "pack")
+PREFERENCES: tuple[Preference, ...] = ("spread", "pack")
 MODES: tuple[Mode, ...] = ("exclusive", "shared", "pool")
 
 
@@ -54,10 +57,10 @@ def test_devices_without_a_numa_node_are_near_by_their_path() -> None:
     assert prefer(units, ["a0", "a1", "a2"], [], 2) == ["a1", "a2"]
 
 
-def shared(replicas: int, count: int = 4) -> tuple[Unit, ...]:
-    """HCAs, two on each NUMA node."""
-    pool = Pool(name="hca", mode="shared", replicas=replicas)
-    return units_of(pool, [pf(n, numa_node=n // 2, path=f"pci{n // 2}/{n}") for n in range(count)])
+def shared(prefer: Preference = "spread") -> tuple[Unit, ...]:
+    """HCAs with three replicas each, two on each NUMA node."""
+    pool = Pool(name="hca", mode="shared", replicas=3, prefer=prefer)
+    return units_of(pool, [pf(n, numa_node=n // 2, path=f"pci{n // 2}/{n}") for n in range(4)])
 
 
 def ids(units: Sequence[Unit]) -> list[str]:
@@ -70,20 +73,20 @@ def without(names: Sequence[str], *taken: str) -> list[str]:
 
 def test_spread_takes_the_device_that_is_used_least() -> None:
     """And another one each time, on the same NUMA node as far as there are any."""
-    units = shared(3)
+    units = shared()
     free = without(ids(units), "0000:3b:00.0::0", "0000:3b:00.1::0", "0000:3b:00.1::1", "0000:3b:00.2::2")
-    assert prefer(units, free, [], 1, "spread") == ["0000:3b:00.3::0"]
-    assert [base(name)[-1] for name in prefer(units, free, [], 4, "spread")] == ["3", "2", "0", "1"]
-    assert [base(name)[-1] for name in prefer(units, free, ["0000:3b:00.1::2"], 3, "spread")] == ["1", "0", "3"]
+    assert prefer(units, free, [], 1) == ["0000:3b:00.3::0"]
+    assert [base(name)[-1] for name in prefer(units, free, [], 4)] == ["3", "2", "0", "1"]
+    assert [base(name)[-1] for name in prefer(units, free, ["0000:3b:00.1::2"], 3)] == ["1", "0", "3"]
 
 
 def test_pack_takes_of_the_device_that_is_used_most() -> None:
     """Of those with enough; where none has, of one device after the other, on one NUMA node if that can be."""
-    units = shared(3)
+    units = shared("pack")
     free = without(ids(units), "0000:3b:00.2::0", "0000:3b:00.1::0", "0000:3b:00.1::1")
-    assert prefer(units, free, [], 1, "pack") == ["0000:3b:00.1::2"]
-    assert prefer(units, free, [], 2, "pack") == ["0000:3b:00.2::1", "0000:3b:00.2::2"]
-    assert [base(name)[-1] for name in prefer(units, free, [], 4, "pack")] == ["1", "0", "0", "0"]
+    assert prefer(units, free, [], 1) == ["0000:3b:00.1::2"]
+    assert prefer(units, free, [], 2) == ["0000:3b:00.2::1", "0000:3b:00.2::2"]
+    assert [base(name)[-1] for name in prefer(units, free, [], 4)] == ["1", "0", "0", "0"]
 
 
 def test_the_units_of_a_whole_pool_are_alike() -> None:
@@ -96,7 +99,8 @@ def test_the_units_of_a_whole_pool_are_alike() -> None:
 def questions(draw: st.DrawFn) -> tuple[tuple[Unit, ...], list[str], list[str]]:
     """Units of any mode, and ids to choose of: known ones, and some that nobody knows."""
     mode = draw(st.sampled_from(MODES))
-    pool = Pool(name="hca", mode=mode, replicas=None if mode == "exclusive" else draw(st.integers(1, 5)))
+    replicas = None if mode == "exclusive" else draw(st.integers(1, 5))
+    pool = Pool(name="hca", mode=mode, replicas=replicas, prefer=draw(st.sampled_from(PREFERENCES)))
     paths = st.lists(st.sampled_from(["a", "b", "c"]), max_size=3).map("/".join)
     numbers = range(draw(st.integers(0, 8)))
     units = units_of(pool, [pf(n, numa_node=draw(st.sampled_from([None, 0, 1])), path=draw(paths)) for n in numbers])
@@ -106,18 +110,16 @@ def questions(draw: st.DrawFn) -> tuple[tuple[Unit, ...], list[str], list[str]]:
     return units, available, must
 
 
-@given(questions(), st.integers(-1, 12), st.sampled_from(POLICIES), st.randoms(use_true_random=False))
-def test_always_an_answer(
-    question: tuple[tuple[Unit, ...], list[str], list[str]], size: int, policy: Policy, luck: random.Random
-) -> None:
+@given(questions(), st.integers(-1, 12), st.randoms(use_true_random=False))
+def test_always_an_answer(question: tuple[tuple[Unit, ...], list[str], list[str]], size: int, luck: random.Random) -> None:
     """As many as are wanted, as far as there are so many, none twice, what must be there first; the order of the question is nothing."""
     units, available, must = question
-    answer = prefer(units, available, must, size, policy)
+    answer = prefer(units, available, must, size)
     assert len(answer) == len(set(answer)) == max(0, min(size, len(available)))
     assert set(answer) <= set(available)
     assert answer[: len(must)] == must[: max(size, 0)]
     shuffled = luck.sample(available, len(available))
-    assert prefer(luck.sample(units, len(units)), shuffled, must, size, policy) == answer
+    assert prefer(luck.sample(units, len(units)), shuffled, must, size) == answer
 
 
 @given(st.sets(st.integers(0, 7), min_size=1), st.integers(1, 8))
@@ -132,9 +134,9 @@ def test_as_few_numa_nodes_as_possible(free: set[int], size: int) -> None:
 @given(st.sets(st.integers(0, 11), min_size=1), st.integers(1, 12))
 def test_spread_is_even(free: set[int], size: int) -> None:
     """No container has two replicas of one device while another device has one left that it has none of."""
-    units = shared(3)
+    units = shared()
     every = ids(units)
     names = [every[number] for number in free]
-    counts = Counter(base(name) for name in prefer(units, names, [], size, "spread"))
+    counts = Counter(base(name) for name in prefer(units, names, [], size))
     left = {base(name) for name in set(names)} - set(counts)
     assert not left or max(counts.values()) == 1

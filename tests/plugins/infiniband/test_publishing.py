@@ -270,19 +270,25 @@ def test_another_directory(node: Node, tmp_path: Path) -> None:
     assert node.memory["cdi"] == [str(before), str(node.cdi)]
 
 
-def test_a_directory_of_before_that_is_empty_is_forgotten(node: Node, tmp_path: Path) -> None:
+def test_where_files_will_lie_is_noted_before_they_are_written(node: Node) -> None:
+    """Whoever is killed a moment later leaves none that nobody knows of."""
+    assert node.publisher.remember() == {"cdi": [str(node.cdi)], "deviceInfo": [str(node.info)]}
+    assert names(node.info) == names(node.cdi) == []
+
+
+def test_a_directory_of_before_that_is_empty_is_forgotten(node: Node) -> None:
     """After a reboot, say; one that cannot be seen is not."""
     node.memory = {"cdi": [str(node.cdi), "/nowhere/to/be/seen"], "deviceInfo": [str(node.info)]}
-    node.restart()
+    node.restart(Pool(name="vf"))
     assert node.publisher.remember() == {"cdi": ["/nowhere/to/be/seen"], "deviceInfo": []}
 
 
 @pytest.mark.parametrize("kept", [{}, {"cdi": None, "deviceInfo": 5}, {"cdi": [None, "", 3], "deviceInfo": {}}])
 def test_a_memory_that_makes_no_sense(node: Node, kept: dict[str, object]) -> None:
     """It is taken for an empty one."""
-    publisher = node.started()
-    publisher.take_over(kept)
-    assert publisher.remember() == {"cdi": [], "deviceInfo": []}
+    node.restart(Pool(name="vf"))
+    node.publisher.take_over(kept)
+    assert node.publisher.remember() == {"cdi": [], "deviceInfo": []}
 
 
 def test_a_whole_pool_is_one_cdi_device(tmp_path: Path) -> None:

@@ -6,19 +6,16 @@ it goes. Nothing is read but the arguments, and the order in which the kubelet h
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from supervisor import natural_order
 from supervisor_infiniband.units import Unit, base
 
-Policy = Literal["spread", "pack"]
 Place = tuple[str, ...]
 """Where a device sits, from the outside in: NUMA node, PCI root, bridges, function."""
 
 
-def prefer(
-    units: Iterable[Unit], available: Sequence[str], must_include: Sequence[str], size: int, policy: Policy = "spread"
-) -> list[str]:
+def prefer(units: Iterable[Unit], available: Sequence[str], must_include: Sequence[str], size: int) -> list[str]:
     """``size`` ids of ``available``, all of ``must_include`` first; fewer only where there are not so many.
 
     ``units`` are those of the resource, ``available`` what no container has yet.
@@ -29,7 +26,7 @@ def prefer(
     wanted = max(size, 0) - len(must)
     places = {name: _place(unit) for name in (*must, *free) if (unit := _unit(known, name)) is not None}
     if any(unit.pool.mode != "exclusive" for unit in known.values()):
-        chosen = _parts(known, free, must, wanted, policy)
+        chosen = _parts(known, free, must, wanted)
     else:
         chosen = _near(
             [name for name in free if name in places], [places[name] for name in must if name in places], wanted, places
@@ -109,6 +106,7 @@ class _Part:
 
     def __init__(self, unit: Unit) -> None:
         self.node = _place(unit)[:1]
+        self.prefer = unit.pool.prefer
         self.total = unit.pool.replicas or 1
         self.free: list[str] = []
         """Ids, the next one last."""
@@ -121,8 +119,8 @@ class _Part:
         return max(self.total - len(self.free), 0)
 
 
-def _parts(known: Mapping[str, Unit], free: Sequence[str], must: Sequence[str], wanted: int, policy: Policy) -> list[str]:
-    """One id after the other, each of the unit that the policy prefers; where it sees no difference, on a NUMA node that is in use."""
+def _parts(known: Mapping[str, Unit], free: Sequence[str], must: Sequence[str], wanted: int) -> list[str]:
+    """One id after the other, each of the unit that the pool prefers; where it sees no difference, on a NUMA node that is in use."""
     parts = {name: _Part(known[name]) for name in sorted(known, key=lambda name: (natural_order(name), name))}
     for name in reversed(free):
         if (unit := _unit(known, name)) is not None:
@@ -133,18 +131,18 @@ def _parts(known: Mapping[str, Unit], free: Sequence[str], must: Sequence[str], 
     chosen: list[str] = []
     while len(chosen) < wanted and (having := [part for part in parts.values() if part.free]):
         nodes = {part.node for part in parts.values() if part.taken and part.node}
-        part = min(having, key=lambda part: _rank(part, policy, part.node not in nodes, wanted - len(chosen)))
+        part = min(having, key=lambda part: _rank(part, part.node not in nodes, wanted - len(chosen)))
         chosen.append(part.free.pop())
         part.taken += 1
     return chosen
 
 
-def _rank(part: _Part, policy: Policy, far: bool, needed: int) -> tuple[int, ...]:
+def _rank(part: _Part, far: bool, needed: int) -> tuple[int, ...]:
     """The least is taken first; of those that rank alike, the first.
 
     ``spread``: another device each time, the one that is used least. ``pack``: the same device, at first the one that is used most
     and has enough left, so that others stay free.
     """
-    if policy == "spread":
+    if part.prefer == "spread":
         return (part.taken, far, part.used)
     return (not part.taken, len(part.free) < needed, far, -part.used)

@@ -69,8 +69,6 @@ def undescribed(units: Iterable[Unit]) -> tuple[str, ...]:
 
 def publish(directory: str, units: Sequence[Unit]) -> DeviceInfoState:
     """Make the files say what these units are. Only the owner of the node may call it. Raises nothing."""
-    if not any(unit.pool.device_info for unit in units):
-        return DeviceInfoState(directory)
     folder, wanted = NodeFolder(directory), _wanted(units)
     why = folder.problem
     try:

@@ -22,12 +22,21 @@ class Publisher:
         self._config = config
         self._owner = False
         self._noted: dict[str, tuple[str, ...]] = {CDI: (), DEVICE_INFO: ()}
+        self._wanted = {
+            CDI: config.cdi.directory if any(pool.cdi for pool in config.pools) else "",
+            DEVICE_INFO: config.device_info_directory if any(pool.device_info for pool in config.pools) else "",
+        }
 
     def take_over(self, recalled: Mapping[str, object]) -> None:
-        """See to the files from now on, also to those that the owner before has written, by its word."""
+        """See to the files from now on, also to those that the owner before has written, by its word.
+
+        What is to be remembered then names the directories in which files will be written, before any is: who is killed leaves none
+        that nobody knows of.
+        """
         self._owner = True
         for key in self._noted:
             self._noted[key] = tuple(each for each in directories(recalled, key) if _holds(key, each))
+        self._note()
 
     def remember(self) -> Mapping[str, list[str]]:
         """Where files of ours lie, as far as an owner of the node has said so. For the memory, beside what else is kept there."""
@@ -37,6 +46,8 @@ class Publisher:
         """See that the files say what they should. Raises nothing; of simulated devices nothing is written."""
         if report.simulated:
             return Published()
+        if self._owner:
+            self._note()
         specs, info = self._cdi(units, report), self._device_info(units)
         problems = (
             f"containers get device nodes in place of CDI devices: {specs.problem}" if specs.problem else "",
@@ -47,35 +58,27 @@ class Publisher:
         )
 
     def _cdi(self, units: Sequence[Unit], report: Report) -> CdiState:
-        files, directory = cdi.files(units, report), self._config.cdi.directory
-        every = cdi.specs(units, report, self._config.cdi.vendor)
-        wanted = cdi.specs([unit for unit in units if unit.pool.cdi], report, self._config.cdi.vendor)
+        files, vendor = cdi.files(units, report), self._config.cdi.vendor
+        wanted = cdi.specs([unit for unit in units if unit.pool.cdi], report, vendor)
 
         def present(path: str) -> bool:
             return path.rpartition("/")[2] in report.nodes
 
-        if not any(pool.cdi for pool in self._config.pools):
-            state = CdiState()
-        elif not self._owner:
-            return files.check(directory, wanted, present)
-        else:
-            state = files.publish(directory, wanted, present)
-            self._note(CDI, directory)
+        do = files.publish if self._owner else files.check
+        state = do(self._wanted[CDI], wanted, present) if self._wanted[CDI] else CdiState()
         # Containers may hold what was written before an edit of the configuration, too.
+        every = cdi.specs(units, report, vendor)
         stale = tuple(problem for each in self._noted[CDI] if (problem := files.renew(each, every)))
         return structs.replace(state, conflicts=(*state.conflicts, *stale))
 
     def _device_info(self, units: Sequence[Unit]) -> DeviceInfoState:
-        directory = self._config.device_info_directory
-        if not self._owner:
-            return device_info.check(directory, units)
-        if any(unit.pool.device_info for unit in units):
-            self._note(DEVICE_INFO, directory)
-        return device_info.publish(directory, units)
+        do = device_info.publish if self._owner else device_info.check
+        return do(self._wanted[DEVICE_INFO], units) if self._wanted[DEVICE_INFO] else DeviceInfoState()
 
-    def _note(self, key: str, directory: str) -> None:
-        if Path(directory).is_dir():
-            self._noted[key] = tuple(dict.fromkeys((*self._noted[key], directory)))
+    def _note(self) -> None:
+        for key, directory in self._wanted.items():
+            if directory and Path(directory).is_dir():
+                self._noted[key] = tuple(dict.fromkeys((*self._noted[key], directory)))
 
 
 def _holds(key: str, directory: str) -> bool:
