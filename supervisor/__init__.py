@@ -19,6 +19,7 @@ The map, in the order in which data flows::
     how it is told      config (values)   config_file, decoding, yamltext (reading)   profiles (for which nodes)   config_watch   cli/ (one file for each command)
     holding it together supervision (the task tree)   heartbeat   wakeup   errors
     what a node lacks   doctor/ (checks of the node)   findings (what plugins found, checked)
+    for container runtimes  nodefiles (a directory that others read)   cdi/ (specs in it, verified and kept)
     what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)
     from other tools    importers (their configuration files, translated by plugin packages)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
@@ -70,6 +71,9 @@ if TYPE_CHECKING:
     from supervisor.border.border import Border, BorderLimits
     from supervisor.border.child import Outlet, Program, StreamClosed, serve_program
     from supervisor.border.stream import BorderStream
+    from supervisor.cdi.files import CdiFiles, CdiState
+    from supervisor.cdi.schema import CdiDevice, CdiEdits, CdiHook, CdiMount, CdiNode, CdiSpec, cdi_spec
+    from supervisor.nodefiles import NodeFolder
 
 __version__ = "0.1.0"
 
@@ -81,6 +85,14 @@ __all__ = [
     "BorderFailed",
     "BorderLimits",
     "BorderStream",
+    "CdiDevice",
+    "CdiEdits",
+    "CdiFiles",
+    "CdiHook",
+    "CdiMount",
+    "CdiNode",
+    "CdiSpec",
+    "CdiState",
     "Cleaner",
     "ContainerEdits",
     "Device",
@@ -101,6 +113,7 @@ __all__ = [
     "MetricsSource",
     "Mount",
     "NodeFacts",
+    "NodeFolder",
     "NodeLearner",
     "Noticer",
     "Outlet",
@@ -116,6 +129,7 @@ __all__ = [
     "Translation",
     "UsbFacts",
     "Watcher",
+    "cdi_spec",
     "glob_pattern",
     "hookimpl",
     "natural_order",
@@ -127,9 +141,19 @@ _LATE = {
     "Border": "border.border",
     "BorderLimits": "border.border",
     "BorderStream": "border.stream",
+    "CdiDevice": "cdi.schema",
+    "CdiEdits": "cdi.schema",
+    "CdiFiles": "cdi.files",
+    "CdiHook": "cdi.schema",
+    "CdiMount": "cdi.schema",
+    "CdiNode": "cdi.schema",
+    "CdiSpec": "cdi.schema",
+    "CdiState": "cdi.files",
+    "NodeFolder": "nodefiles",
     "Outlet": "border.child",
     "Program": "border.child",
     "StreamClosed": "border.child",
+    "cdi_spec": "cdi.schema",
     "serve_program": "border.child",
 }
 """Imported when they are asked for: a program is small, and most plugins have none."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_nvidia_gpu.cdi.files import file_name
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.config import Cdi
 from tests.demo.showing import ACTS, Showing
 
@@ -138,7 +138,7 @@ def test_a_machine_without_devices_will_do() -> None:
 def test_the_cdi_specs_of_the_machine_stay(tmp_path: Path) -> None:
     """A supervisor that really serves the machine has written them; that of the demo must not take them for orphans."""
     kind = f"{Cdi().vendor}/gpu"
-    spec = tmp_path / file_name(kind)
+    spec = tmp_path / FILES.file_name(kind)
     spec.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": kind, "devices": []}))
     with Showing(wrapper=("unshare", "-m", "sh", "-c", SERVED_MACHINE, "sh", str(spec))) as demo:
         code, errors = demo.end()

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import ContainerEdits, Device, DeviceNode, Mount
+from supervisor import CdiState, ContainerEdits, Device, DeviceNode, Mount
 from supervisor.allocation import merge
-from supervisor_nvidia_gpu.cdi.files import CdiState
 from supervisor_nvidia_gpu.config import DeviceList, NvidiaGpuConfig
 from supervisor_nvidia_gpu.edits import MOUNT_ROOT, Strategies, choose, edits, node_evidence, refusal
 from supervisor_nvidia_gpu.nodes import CONTROL, Nodes

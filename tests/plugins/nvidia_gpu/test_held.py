@@ -6,16 +6,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from supervisor.cdi.schema import decode
 from supervisor.memory import EMPTY, Gate, PackageMemory, decoded
-from supervisor_nvidia_gpu.cdi.files import PREFIX, file_name
-from supervisor_nvidia_gpu.cdi.schema import decode
+from supervisor_nvidia_gpu.cdi.keeping import FILES, PREFIX
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.plugin import CDI, NvidiaGpuPlugin
 from supervisor_nvidia_gpu.report import Gpu, GpuEvent, Report
 from tests.plugins.nvidia_gpu.driver import DRIVER, Place
 from tests.plugins.nvidia_gpu.gpus import config_of, gpu
 
-FILE = file_name("k8s.device-plugin-supervisor.io/gpu")
+FILE = FILES.file_name("k8s.device-plugin-supervisor.io/gpu")
 ON = "deviceListStrategy: [cdi-cri], "
 SILENT: tuple[Report, ...] = (
     Report(waiting_for="there is no driver"),

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import Host, Leftover
+from supervisor import CdiDevice, CdiEdits, CdiNode, CdiSpec, Host, Leftover, cdi_spec
 from supervisor.testing import FakeMemory
-from supervisor_nvidia_gpu.cdi.files import PREFIX, file_name, publish
-from supervisor_nvidia_gpu.cdi.schema import CdiDevice, DeviceNode, Edits, Spec, versioned
+from supervisor_nvidia_gpu.cdi.keeping import FILES, PREFIX
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.leaving import leftovers
@@ -21,12 +20,12 @@ MIG = "MIG-33333333-3333-4333-8333-333333333333"
 OLD_MIG = f"MIG-{ONE}/1/0"
 
 
-def spec(kind: str, *names: str) -> Spec:
-    return versioned(kind, tuple(CdiDevice(name, Edits(device_nodes=(DeviceNode("/dev/nvidia0"),))) for name in names))
+def spec(kind: str, *names: str) -> CdiSpec:
+    return cdi_spec(kind, tuple(CdiDevice(name, CdiEdits(device_nodes=(CdiNode("/dev/nvidia0"),))) for name in names))
 
 
-def publish_all(folder: Path, *specs: Spec) -> None:
-    assert publish(str(folder), specs, lambda _: True).written == len(specs)
+def publish_all(folder: Path, *specs: CdiSpec) -> None:
+    assert FILES.publish(str(folder), specs, lambda _: True).written == len(specs)
 
 
 def needed(folder: Path, held: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -38,9 +37,9 @@ def test_a_spec_is_needed_by_the_gpus_that_it_defines(tmp_path: Path) -> None:
     """Whatever their resource is called, also as time slices, and MIG devices as old drivers named them."""
     publish_all(tmp_path, spec(GPU, ONE, MIG, OLD_MIG.replace("/", "-")))
     held = {"nvidia.com/gpu": (f"{ONE}::3", TWO), "nvidia.com/mig-1g.5gb": (MIG, OLD_MIG), "a.example/b": ("x",)}
-    assert needed(tmp_path, held) == {file_name(GPU): (f"{ONE}::3", MIG, OLD_MIG)}
-    assert needed(tmp_path, {"nvidia.com/gpu": (TWO,)}) == {file_name(GPU): ()}
-    assert needed(tmp_path, {}) == {file_name(GPU): ()}
+    assert needed(tmp_path, held) == {FILES.file_name(GPU): (f"{ONE}::3", MIG, OLD_MIG)}
+    assert needed(tmp_path, {"nvidia.com/gpu": (TWO,)}) == {FILES.file_name(GPU): ()}
+    assert needed(tmp_path, {}) == {FILES.file_name(GPU): ()}
 
 
 @pytest.mark.parametrize("kind", [GPU, GDS])
@@ -48,15 +47,15 @@ def test_a_spec_is_needed_by_the_gpus_that_it_defines(tmp_path: Path) -> None:
 def test_a_spec_that_names_no_uuids_is_needed_by_any_gpu(tmp_path: Path, kind: str, name: str) -> None:
     """Which container has what is not in the ids, but one that has no GPU has none of it."""
     publish_all(tmp_path, spec(kind, name))
-    assert needed(tmp_path, {"nvidia.com/gpu": (ONE,), "a.example/b": ("x",)}) == {file_name(kind): (ONE,)}
-    assert needed(tmp_path, {"a.example/b": ("x",)}) == {file_name(kind): ()}
+    assert needed(tmp_path, {"nvidia.com/gpu": (ONE,), "a.example/b": ("x",)}) == {FILES.file_name(kind): (ONE,)}
+    assert needed(tmp_path, {"a.example/b": ("x",)}) == {FILES.file_name(kind): ()}
 
 
 @pytest.mark.parametrize("held", [ONE, TWO])
 def test_a_spec_with_names_of_two_kinds_is_needed_by_any_gpu(tmp_path: Path, held: str) -> None:
     """By PCI address MIG devices still go by UUID; and a spec keeps the names of an earlier ``deviceIdStrategy``."""
     publish_all(tmp_path, spec(GPU, "0000:3b:00.0", ONE))
-    assert needed(tmp_path, {"nvidia.com/gpu": (held,)}) == {file_name(GPU): (held,)}
+    assert needed(tmp_path, {"nvidia.com/gpu": (held,)}) == {FILES.file_name(GPU): (held,)}
 
 
 def test_only_ours_are_named(tmp_path: Path) -> None:
@@ -64,10 +63,14 @@ def test_only_ours_are_named(tmp_path: Path) -> None:
     publish_all(tmp_path, spec(GPU, ONE))
     (tmp_path / f"{PREFIX}other.example-gpu.json").write_text(f'{{"kind": "{GPU}", "devices": []}}')
     (tmp_path / "nvidia.yaml").write_text(f"kind: {GPU}\n")
-    (tmp_path / f".{file_name(GPU)}.0123abcd.tmp").write_text("{")
-    (tmp_path / file_name(GDS)).write_text("torn")
+    (tmp_path / f".{FILES.file_name(GPU)}.0123abcd.tmp").write_text("{")
+    (tmp_path / FILES.file_name(GDS)).write_text("torn")
     held = {"nvidia.com/gpu": (ONE,)}
-    assert needed(tmp_path, held) == {file_name(GPU): (ONE,), f".{file_name(GPU)}.0123abcd.tmp": (), file_name(GDS): ()}
+    assert needed(tmp_path, held) == {
+        FILES.file_name(GPU): (ONE,),
+        f".{FILES.file_name(GPU)}.0123abcd.tmp": (),
+        FILES.file_name(GDS): (),
+    }
 
 
 def test_a_directory_that_cannot_be_seen_is_told(tmp_path: Path) -> None:
@@ -94,4 +97,4 @@ def test_the_memory_says_where(tmp_path: Path) -> None:
     other.mkdir()
     publish_all(other, spec(GPU, TWO))
     left = set(plugin(FakeMemory({CDI: [str(tmp_path), str(other)]})).leftovers({"nvidia.com/gpu": (ONE,)}))
-    assert left == {Leftover(str(tmp_path / file_name(GPU)), (ONE,)), Leftover(str(other / file_name(GPU)), ())}
+    assert left == {Leftover(str(tmp_path / FILES.file_name(GPU)), (ONE,)), Leftover(str(other / FILES.file_name(GPU)), ())}

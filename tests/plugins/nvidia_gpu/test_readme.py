@@ -18,7 +18,7 @@ from supervisor.config import API_VERSION, KIND
 from supervisor.families import exposed_name
 from supervisor.host import Host
 from supervisor.testing import FakeMemory
-from supervisor_nvidia_gpu.cdi.files import file_name
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.cdi.names import CLASSES
 from supervisor_nvidia_gpu.compat import fold
 from supervisor_nvidia_gpu.compat.healthchecks import DISABLE, ENABLE
@@ -200,7 +200,7 @@ def test_the_names_of_cdi_specs_are_those_that_are_written() -> None:
     """Vendor, classes and files."""
     text = README.read_text()
     vendor = NvidiaGpuConfig().cdi.vendor
-    assert {*CLASSES, vendor, file_name("<vendor>/<class>")} <= set(words(text))
+    assert {*CLASSES, vendor, FILES.file_name("<vendor>/<class>")} <= set(words(text))
 
 
 def test_every_link_within_the_readme_leads_somewhere() -> None:

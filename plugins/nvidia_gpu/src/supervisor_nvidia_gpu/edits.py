@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct, structs
 
-from supervisor import ContainerEdits, DeviceNode, Mount
+from supervisor import CdiState, ContainerEdits, DeviceNode, Mount
 from supervisor_nvidia_gpu.cdi import names
-from supervisor_nvidia_gpu.cdi.files import CdiState
 from supervisor_nvidia_gpu.config import DeviceList, Extras, NvidiaGpuConfig
 from supervisor_nvidia_gpu.nodes import IMEX_CHANNELS, Nodes
 from supervisor_nvidia_gpu.units import Unit

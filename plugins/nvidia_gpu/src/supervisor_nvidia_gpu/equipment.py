@@ -7,11 +7,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor import Host
+from supervisor import CdiSpec, CdiState, Host
 from supervisor_nvidia_gpu import nodes
-from supervisor_nvidia_gpu.cdi import files, libraries
-from supervisor_nvidia_gpu.cdi.files import CdiState
-from supervisor_nvidia_gpu.cdi.schema import Spec
+from supervisor_nvidia_gpu.cdi import libraries
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.driver_root import inside, mount_of
@@ -38,7 +37,7 @@ class Equipment:
         self._host = host
         self._config = config
         self._mount = mount_of(config.driver_root_mount)
-        self._specs: tuple[Spec, ...] = ()
+        self._specs: tuple[CdiSpec, ...] = ()
         self._lacking = ""
         self.directories: tuple[str, ...] = ()
         """Where specs of ours lie, as far as an owner of the node has said so. For the memory."""
@@ -64,19 +63,19 @@ class Equipment:
 
     def cdi(self) -> CdiState:
         """What the CDI directory says now of the specs of the last look. May be called by several threads."""
-        return self._see_to(files.check) if self.wants_cdi else CdiState()
+        return self._see_to(FILES.check) if self.wants_cdi else CdiState()
 
     def _publish(self) -> CdiState:
         """As the owner: write what is wanted, note where, and keep true what lies elsewhere."""
         if not self.wants_cdi:
             return CdiState()
         self._note()
-        state = self._see_to(files.publish)
+        state = self._see_to(FILES.publish)
         former = (directory for directory in self.directories if directory != state.directory)
-        stale = tuple(problem for directory in former if (problem := files.renew(directory, self._specs)))
+        stale = tuple(problem for directory in former if (problem := FILES.renew(directory, self._specs)))
         return replace(state, conflicts=(*state.conflicts, *stale))
 
-    def _see_to(self, do: Callable[[str, Sequence[Spec], files.Present, str], CdiState]) -> CdiState:
+    def _see_to(self, do: Callable[[str, Sequence[CdiSpec], Callable[[str], bool], str], CdiState]) -> CdiState:
         return do(self._config.cdi.directory, self._specs, Sight(self._host, self._mount), self._lacking)
 
     def take_over(self, directories: Iterable[str]) -> None:
@@ -97,6 +96,6 @@ class Equipment:
 def _holds_ours(directory: str) -> bool:
     """Also where that cannot be seen from here."""
     try:
-        return bool(files.left(directory))
+        return bool(FILES.left(directory))
     except OSError:
         return True

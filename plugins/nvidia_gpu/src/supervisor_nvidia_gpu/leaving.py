@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from supervisor import Leftover
-from supervisor_nvidia_gpu.cdi import files
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.cdi.names import UUIDS
 from supervisor_nvidia_gpu.units import physical
 
@@ -21,7 +21,8 @@ def leftovers(directory: str, held: Mapping[str, Collection[str]]) -> Iterator[L
             f"{directory}, where CDI specs were written, is not there; mount it, or make it anew if it has gone"
         )
     gpus = {device: physical(device).replace("/", "-") for ids in held.values() for device in ids if device.startswith(UUIDS)}
-    for path, names in files.left(directory).items():
+    for path, defined in FILES.left(directory).items():
+        names = {name.partition("=")[2] for name in defined}
         by_uuid = all(name.startswith(UUIDS) for name in names)
         needed = sorted(device for device, name in gpus.items() if names and (name in names or not by_uuid))
         yield Leftover(path, tuple(needed))

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from supervisor import ContainerEdits, Device, Health, Topology
-from supervisor_nvidia_gpu.cdi.files import CdiState
+from supervisor import CdiState, ContainerEdits, Device, Health, Topology
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.edits import Strategies, edits
 from supervisor_nvidia_gpu.health.monitor import Verdict

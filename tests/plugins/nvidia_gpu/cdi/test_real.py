@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import Host
-from supervisor_nvidia_gpu.cdi.files import publish
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.cdi.libraries import locate
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.equipment import Sight
@@ -36,6 +36,6 @@ def test_a_spec_of_the_driver_that_runs(tmp_path: Path) -> None:
     assert "/dev/nvidiactl" in nodes.control
     config = config_of()
     made = specs(offer(report, config).units, nodes, found, config)
-    state = publish(str(tmp_path), made, Sight(Host()))
+    state = FILES.publish(str(tmp_path), made, Sight(Host()))
     assert state.usable, state.problem
     assert len(state.names) == len(report.gpus)

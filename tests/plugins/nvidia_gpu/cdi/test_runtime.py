@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor import Host
-from supervisor_nvidia_gpu.cdi.files import CdiState, publish
+from supervisor import CdiState, Host
+from supervisor_nvidia_gpu.cdi.keeping import FILES
 from supervisor_nvidia_gpu.cdi.libraries import find
 from supervisor_nvidia_gpu.cdi.spec import specs
 from supervisor_nvidia_gpu.driver_root import DriverRoot
@@ -58,7 +58,7 @@ class Node(Place):
     def publish(self) -> CdiState:
         config = config_of(self.text)
         made = specs(offer(REPORT, config).units, self.look(), find(self.driver, DRIVER), config)
-        state = publish(str(self.cdi), made, Sight(Host()))
+        state = FILES.publish(str(self.cdi), made, Sight(Host()))
         assert state.usable, state.problem
         return state
 

@@ -8,9 +8,9 @@ themselves, so that nothing of the host runs while a container starts. What that
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 
+from supervisor import CdiDevice, CdiEdits, CdiHook, CdiMount, CdiNode, CdiSpec, cdi_spec
 from supervisor_nvidia_gpu.cdi import names
 from supervisor_nvidia_gpu.cdi.libraries import File, Libraries, Library
-from supervisor_nvidia_gpu.cdi.schema import CdiDevice, DeviceNode, Edits, Hook, Mount, Spec, versioned
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.nodes import Nodes
 from supervisor_nvidia_gpu.units import Unit
@@ -33,12 +33,12 @@ _ALIASES = {
 """Other names under which programs load a library: links that the driver's installer makes."""
 
 
-def specs(units: Iterable[Unit], nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> tuple[Spec, ...]:
+def specs(units: Iterable[Unit], nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> tuple[CdiSpec, ...]:
     """One spec for each class of devices that there is something of. Units whose nodes are missing are left out."""
     gpus = {device.name: device for device in (_gpu(unit, nodes, config) for unit in units if not nodes.lacking(unit))}
     made = []
     if gpus and not libraries.problem:
-        made.append(versioned(names.kind(config, names.GPU), tuple(gpus.values()), _common(nodes, libraries, config)))
+        made.append(cdi_spec(names.kind(config, names.GPU), tuple(gpus.values()), _common(nodes, libraries, config)))
     return (*made, *_extras(nodes, libraries, config))
 
 
@@ -46,10 +46,10 @@ def _gpu(unit: Unit, nodes: Nodes, config: NvidiaGpuConfig) -> CdiDevice:
     paths = nodes.of(unit)
     if unit.mig is None or "gfx" in unit.mig.profile:  # no other MIG device can do graphics
         paths += nodes.dri.get(unit.gpu.pci, ())
-    return CdiDevice(names.device(unit, config), Edits(device_nodes=_nodes(paths, nodes)))
+    return CdiDevice(names.device(unit, config), CdiEdits(device_nodes=_nodes(paths, nodes)))
 
 
-def _extras(nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> Iterator[Spec]:
+def _extras(nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> Iterator[CdiSpec]:
     """Of what any resource asks for, as far as it is there."""
     wanted = {device for extras in config.extras.values() for device in names.extra_devices(extras)}
     storage = _mounts(libraries.storage, _READ_ONLY)
@@ -59,22 +59,22 @@ def _extras(nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> Iter
         (names.GDRCOPY, nodes.gdrcopy, ()),
     ):
         if (class_name, names.ALL) in wanted and paths:
-            device = CdiDevice(names.ALL, Edits(device_nodes=_nodes(paths, nodes), mounts=mounts))
-            yield versioned(names.kind(config, class_name), (device,))
+            device = CdiDevice(names.ALL, CdiEdits(device_nodes=_nodes(paths, nodes), mounts=mounts))
+            yield cdi_spec(names.kind(config, class_name), (device,))
     channels = tuple(
-        CdiDevice(str(channel), Edits(device_nodes=_nodes((path,), nodes)))
+        CdiDevice(str(channel), CdiEdits(device_nodes=_nodes((path,), nodes)))
         for channel, path in nodes.imex.items()
         if (names.IMEX, str(channel)) in wanted
     )
     if channels:
-        yield versioned(names.kind(config, names.IMEX), channels)
+        yield cdi_spec(names.kind(config, names.IMEX), channels)
 
 
-def _common(nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> Edits:
+def _common(nodes: Nodes, libraries: Libraries, config: NvidiaGpuConfig) -> CdiEdits:
     hook = config.cdi.hook
     bound = _with_hook(libraries) if hook is not None else _over_sonames(libraries.libraries)
     mounts = {mount.container_path: mount for mount in _mounts((*bound, *libraries.files), _READ_ONLY)}
-    return Edits(
+    return CdiEdits(
         env=(VOID,),
         device_nodes=_nodes(nodes.control, nodes),
         mounts=(*mounts.values(), *_mounts(libraries.sockets, _SOCKET)),
@@ -98,7 +98,7 @@ def _with_hook(libraries: Libraries) -> Iterator[File]:
         yield File(library.host_path, f"{library.directory}{library.subdirectory}/{library.name}")
 
 
-def _hooks(hook: str, libraries: Libraries) -> Iterator[Hook]:
+def _hooks(hook: str, libraries: Libraries) -> Iterator[CdiHook]:
     """Commands of ``nvidia-cdi-hook`` (1.17.8 and newer), or of ``nvidia-ctk``, which has the same ones below ``hook``."""
     program = posixpath.basename(hook)
     start = (program, "hook") if program == "nvidia-ctk" else (program,)
@@ -111,7 +111,7 @@ def _hooks(hook: str, libraries: Libraries) -> Iterator[Hook]:
         ("update-ldcache", *(word for folder in folders for word in ("--folder", folder))),
         ("disable-device-node-modification",),
     ]
-    return (Hook("createContainer", hook, (*start, *command)) for command in commands)
+    return (CdiHook("createContainer", hook, (*start, *command)) for command in commands)
 
 
 def _link(library: Library, alias: str) -> str:
@@ -120,9 +120,9 @@ def _link(library: Library, alias: str) -> str:
     return f"{up}{library.soname}::{library.directory}/{alias}"
 
 
-def _nodes(paths: Sequence[str], nodes: Nodes) -> tuple[DeviceNode, ...]:
-    return tuple(DeviceNode(path, None if (host := nodes.host_path(path)) == path else host) for path in paths)
+def _nodes(paths: Sequence[str], nodes: Nodes) -> tuple[CdiNode, ...]:
+    return tuple(CdiNode(path, None if (host := nodes.host_path(path)) == path else host) for path in paths)
 
 
-def _mounts(files: Iterable[File], options: tuple[str, ...]) -> tuple[Mount, ...]:
-    return tuple(Mount(file.host_path, file.container_path, options) for file in files)
+def _mounts(files: Iterable[File], options: tuple[str, ...]) -> tuple[CdiMount, ...]:
+    return tuple(CdiMount(file.host_path, file.container_path, options) for file in files)
