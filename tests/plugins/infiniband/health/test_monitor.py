@@ -87,6 +87,7 @@ def test_a_poll_that_names_what_no_look_has_seen() -> None:
     assert node.monitor.poll(Poll((Change("0000:3b:00.0", 2, ACTIVE),)), 1.0)
     assert not node.monitor.poll(Poll((Change("0000:3b:00.0", 0, Link()),)), 2.0), "it only answers"
     assert not node.monitor.poll(Poll(), 3.0)
+    assert node.monitor.poll(Poll(structure=True), 4.0)
 
 
 def test_a_device_that_stops_answering() -> None:

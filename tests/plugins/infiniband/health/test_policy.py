@@ -102,7 +102,7 @@ def test_waiting_for_a_subnet_manager() -> None:
     """Healthy and shown for the grace, and then neither."""
     node = Node(linked(pf(), INIT))
     node.look(0.0)
-    shown = "port 1 is INIT, physically linked, not for long enough to count"
+    shown = "port 1 waits in INIT for a subnet manager, not for long enough to count"
     assert node.verdict(0.0) == Verdict(healthy=True, state="Healthy", shown=(shown,))
     node.look(60.0)
     reason = "NoSubnetManager: port 1 has waited 60 s in INIT for a subnet manager"

@@ -39,7 +39,8 @@ def link_notes(device: RdmaDevice, judgement: Judgement, scene: Scene) -> Iterat
             if track is None or track.seen == track.believed == "active":
                 continue
             if track.believed == "active":
-                yield f"{_named(each, device)} is {telling(scene.link(*each))}, not for long enough to count"
+                now = "waits in INIT for a subnet manager" if track.seen == "waiting" else f"is {telling(scene.link(*each))}"
+                yield f"{_named(each, device)} {now}, not for long enough to count"
             else:
                 yield _fault(each, device, track, judgement, scene).text
 

@@ -82,7 +82,7 @@ class Monitor:
             unknown = [change for change in poll.changes if not self._hear(change, now)]
             for counters in poll.counters:
                 self._count(counters, now)
-            return bool(unknown) or (bool(poll.changes or poll.counters) and self._differs(now))
+            return poll.structure or bool(unknown) or (bool(poll.changes or poll.counters) and self._differs(now))
 
     def verdict(self, unit: Unit, judgement: Judgement, now: float) -> Verdict:
         """Whether a unit of the last look is healthy, and why. Its replicas share it.
@@ -92,7 +92,8 @@ class Monitor:
         with self._lock:
             verdict = judge(unit, judgement, self._scene(judgement, now))
             first = self._said.get((unit.resource, unit.id))
-            self._said[unit.resource, unit.id] = unit, judgement, first[2] if first else verdict
+            if first is None or first[0] != unit:  # asked again it is no news to the kubelet
+                self._said[unit.resource, unit.id] = unit, judgement, verdict
             return verdict
 
     def wake_at(self) -> float | None:
