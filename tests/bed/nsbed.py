@@ -96,10 +96,15 @@ class Bed:
 
     def emit(self, action: str, devpath: str, sources: tuple[Source, ...] = BOTH, **extra: str) -> None:
         """Announce an event of a device of the tree, first as the kernel and then as udevd does."""
-        properties = self.tree.properties(devpath) | extra
-        event = {"action": action, "devpath": devpath, "subsystem": self.tree.subsystem(devpath)}
+        self.announce(action, devpath, self.tree.subsystem(devpath), self.tree.properties(devpath) | extra, sources)
+
+    def announce(
+        self, action: str, devpath: str, subsystem: str, properties: Mapping[str, str], sources: tuple[Source, ...] = BOTH
+    ) -> None:
+        """Announce an event of a device that need not be in the tree."""
+        event = {"action": action, "devpath": devpath, "subsystem": subsystem, "properties": dict(properties)}
         for source in sources:
-            self._ask(event | {"source": source, "properties": properties})
+            self._ask(event | {"source": source})
 
     def plugged(self, *devpaths: str, sources: tuple[Source, ...] = BOTH) -> None:
         """Announce devices that have just been added to the tree."""
@@ -111,9 +116,7 @@ class Bed:
         for devpath in devpaths:
             properties, subsystem = self.tree.properties(devpath), self.tree.subsystem(devpath)
             self.tree.remove(devpath)
-            event = {"action": "remove", "devpath": devpath, "subsystem": subsystem, "properties": properties}
-            for source in sources:
-                self._ask(event | {"source": source})
+            self.announce("remove", devpath, subsystem, properties, sources)
 
     def close(self) -> None:
         """Kill what runs in the bed; with the last process the kernel takes the namespaces and their mounts away."""

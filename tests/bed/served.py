@@ -144,15 +144,15 @@ class Served:
         found = re.search(rf'discovery_seconds_count\{{plugin="{plugin}"\}} (\d+)', self.fetch("/metrics"))
         return int(found[1]) if found else 0
 
-    def settled(self) -> int:
+    def settled(self, plugin: str = "generic") -> int:
         """Wait until events are heard and the looks of the start are over but for their aftermath; how many looks that were."""
         wait_until(lambda: bool(event_sockets(self._pid)), "uevent socket")
-        self.wait_looks(2)
-        return self.looks()
+        self.wait_looks(2, plugin)
+        return self.looks(plugin)
 
-    def wait_looks(self, number: int) -> None:
-        """Wait until so many looks have ended."""
-        wait_until(lambda: self.looks() >= number, f"look {number}")
+    def wait_looks(self, number: int, plugin: str = "generic") -> None:
+        """Wait until so many looks of a plugin have ended."""
+        wait_until(lambda: self.looks(plugin) >= number, f"look {number} of {plugin}")
 
     def wait_log(self, text: str) -> None:
         """Wait until the log holds a text."""
