@@ -4,10 +4,11 @@ Runtimes watch the directory and read every ``.json`` and ``.yaml`` in it at onc
 counts, whoever wrote it: a standby, which must write nothing, knows by ``check`` what the owner has written. Nothing is kept between
 calls: a directory emptied by a reboot, or by hand, is filled by the next ``publish``.
 
-No file of ours is removed here, and no device taken out of one that a container may hold: who holds what is for those to know who
-remove what is ``left``.
+No device is taken out of a file of ours that a container may hold, but for those that the plugin knows to be stale; nor is a file
+removed here that has any other: who holds what is for those to know who remove what is ``left``.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from supervisor.cdi.keeping import Stale, keeping, says
-from supervisor.cdi.schema import CdiSpec, decode, encode, host_paths
+from supervisor.cdi.schema import CdiSpec, cdi_spec, decode, encode, host_paths
 from supervisor.nodefiles import NodeFolder
 
 _UNREADABLE = (ValueError, RecursionError)
@@ -86,16 +87,18 @@ class CdiFiles(Struct, frozen=True):
         return msgspec.structs.replace(self.check(directory, specs, present, problem), written=written)
 
     def renew(self, directory: str, specs: Sequence[CdiSpec]) -> str:
-        """Bring up to date what lies of these specs in a directory of before; nothing is added. Why that cannot be done, or nothing.
+        """Bring up to date what lies of these specs in a directory; nothing is added. Why that cannot be done, or nothing.
 
-        Of two directories that define one device runtimes take the later one.
+        Of two directories that define one device runtimes take the later one. Of other specs of ours what is stale goes.
         """
         folder = NodeFolder(directory)
+        wanted = {self.file_name(spec.kind): spec for spec in specs}
         try:
-            ours = {name for name in folder.names() if self._is_ours(folder, name)}
-            for spec in specs:
-                if self.file_name(spec.kind) in ours:
-                    self._renew(folder, spec)
+            for name in [name for name in folder.names() if self._is_ours(folder, name)]:
+                if name in wanted:
+                    self._renew(folder, wanted[name])
+                else:
+                    self._prune(folder, name)
         except OSError as error:
             return f"{directory}, where specs of ours lie, cannot be looked after: {error.strerror or error}"
         return ""
@@ -132,6 +135,17 @@ class CdiFiles(Struct, frozen=True):
         """Whether there was something to write. Raises ``OSError``."""
         name = self.file_name(spec.kind)
         return folder.write(name, encode(keeping(spec, _spec(folder.read(name)), self.stale)))
+
+    def _prune(self, folder: NodeFolder, name: str) -> None:
+        """Raises ``OSError``."""
+        before = _spec(folder.read(name))
+        if before is None:
+            return
+        kept = tuple(device for device in before.devices if not self.stale(before, device))
+        if not kept:
+            os.unlink(folder.at(name))
+        elif kept != before.devices:
+            folder.write(name, encode(cdi_spec(before.kind, kept, before.container_edits)))
 
     def _verify(self, folder: NodeFolder, spec: CdiSpec, present: Present) -> str:
         """Why a runtime could not use the file of a spec; empty if it can."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from supervisor.cdi.schema import CdiDevice, CdiSpec, cdi_spec
 
 Stale = Callable[[CdiSpec, CdiDevice], bool]
-"""Whether a device that is not in this spec must not be kept either: what it names is another's now."""
+"""Whether a device must not be kept beside those of this spec, which may be the one that has it: what it names is another's now."""
 
 
 def keeping(spec: CdiSpec, before: CdiSpec | None, stale: Stale) -> CdiSpec:

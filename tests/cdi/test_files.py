@@ -112,6 +112,19 @@ def test_what_belongs_to_another_now_does_not_stay(tmp_path: Path) -> None:
     assert devices(tmp_path) == ["b", "a"]
 
 
+def test_what_belongs_to_another_now_goes_from_specs_that_are_not_wanted(tmp_path: Path) -> None:
+    """With its file, if nothing else is in that; a broken file stays what it is."""
+    published(tmp_path, spec("a", "gone"), spec("gone", kind="vendor.example/gds"))
+    torn = tmp_path / FILES.file_name("vendor.example/torn")
+    torn.write_text("{")
+    assert FILES.renew(str(tmp_path), ()) == ""
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([FILES.file_name(KIND), torn.name])
+    assert devices(tmp_path) == ["a"]
+    before = contents(tmp_path)
+    assert FILES.renew(str(tmp_path), ()) == ""
+    assert contents(tmp_path) == before
+
+
 def test_what_is_left(tmp_path: Path) -> None:
     """Files of ours with what they define, also what a newer release says in it; nothing of a broken one."""
     published(tmp_path, spec("a", "b"))

@@ -39,6 +39,12 @@ def test_what_has_made_place_for_another_goes() -> None:
     assert kept(now, before) == []
 
 
+def test_a_device_does_not_make_place_for_itself() -> None:
+    """A spec that is not wanted any more is asked about its own devices."""
+    before = spec(device("GPU-a", "nvidia0"), device("MIG-b", "nvidia1", "nvidia-caps/nvidia-cap3"))
+    assert kept(before, before) == ["GPU-a", "MIG-b"]
+
+
 def test_siblings_stay() -> None:
     """Two MIG devices of one GPU share its node, and those of one GPU instance a right."""
     before = spec(device("MIG-a", "nvidia0", "nvidia-caps/nvidia-cap3", "nvidia-caps/nvidia-cap4"))

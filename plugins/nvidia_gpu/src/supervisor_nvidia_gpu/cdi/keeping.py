@@ -14,7 +14,8 @@ def stale(spec: CdiSpec, device: CdiDevice) -> bool:
     """
     if not device.name.startswith(UUIDS):
         return False
-    return _nodes(device) in {_nodes(other) for other in spec.devices if other.name.startswith(UUIDS)}
+    others = (other for other in spec.devices if other.name.startswith(UUIDS) and other.name != device.name)
+    return _nodes(device) in map(_nodes, others)
 
 
 def _nodes(device: CdiDevice) -> frozenset[str]:
