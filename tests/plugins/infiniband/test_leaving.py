@@ -53,6 +53,12 @@ def test_a_spec_is_needed_by_all_replicas(tmp_path: Path) -> None:
     assert needed(memory, {"rdma/vf": (f"{ONE}::0", f"{ONE}::2", "0000:99:00.0::0")}) == {SPEC: (f"{ONE}::0", f"{ONE}::2")}
 
 
+def test_a_spec_of_a_whole_pool_is_needed_by_every_unit(tmp_path: Path) -> None:
+    """All have the one device."""
+    memory = published(tmp_path, Pool(name="vf", mode="pool", replicas=3, cdi=True))
+    assert needed(memory, {"rdma/vf": ("rdma.vf::2",), "rdma/hca": ("rdma.hca::1",)}) == {SPEC: ("rdma.vf::2",)}
+
+
 def test_a_resource_with_a_domain_of_its_own(tmp_path: Path) -> None:
     """Its class is not merely its name."""
     memory = published(tmp_path, Pool(name="a.example/vf", cdi=True))

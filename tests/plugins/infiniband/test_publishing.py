@@ -238,6 +238,18 @@ def test_what_belongs_to_another_device_that_is_not_offered(node: Node) -> None:
     assert list(node.defined("vf")) == ["0000:3b:01.1"]
 
 
+def test_what_belongs_to_another_resource_now(tmp_path: Path) -> None:
+    """Its own has no unit left, and so no spec that anybody wants."""
+    node = Node(tmp_path, Pool(name="vf", cdi=True))
+    node.restart()
+    node.look(vf(0))
+    node.restart(Pool(name="hca", cdi=True))
+    node.look(pf(0))
+    assert node.defined("vf") == {"0000:3b:01.0": ["uverbs8", "rdma_cm"]}
+    node.look(pf(0, uverbs="uverbs8"))
+    assert names(node.cdi) == [f"{PREFIX}{VENDOR}-hca.json"]
+
+
 def test_specs_of_before_an_edit_are_kept_true(tmp_path: Path) -> None:
     """CDI is switched off: containers that have its devices start again all the same; nobody else is given any."""
     node = Node(tmp_path, Pool(name="hca", cdi=True))
@@ -293,10 +305,13 @@ def test_a_memory_that_makes_no_sense(node: Node, kept: dict[str, object]) -> No
 
 def test_a_whole_pool_is_one_cdi_device(tmp_path: Path) -> None:
     """Of all that can be used."""
-    node = Node(tmp_path, Pool(name="all", mode="pool", replicas=9, cdi=True))
+    node = Node(tmp_path, Pool(name="hca", mode="pool", replicas=9, cdi=True))
     node.restart()
-    assert node.look(pf(0), pf(1), pf(2, uverbs=None)).cdi.names == {f"{VENDOR}/all=rdma.all"}
-    assert node.defined("all") == {"rdma.all": ["uverbs0", "rdma_cm", "uverbs1"]}
+    assert node.look(pf(0), pf(1), pf(2, uverbs=None)).cdi.names == {f"{VENDOR}/hca=all"}
+    assert node.defined() == {"all": ["uverbs0", "rdma_cm", "uverbs1"]}
+    node.restart(Pool(name="vf", cdi=True))
+    node.look(pf(0))
+    assert node.defined() == {"all": ["uverbs0", "rdma_cm", "uverbs1"]}  # whoever has these devices now: a pod may hold it
 
 
 def test_an_id_that_cdi_does_not_allow_costs_no_other(node: Node) -> None:

@@ -29,13 +29,13 @@ def leftovers(recalled: Mapping[str, object], held: Held) -> Iterator[Leftover]:
 
 
 def _of_spec(names: Collection[str], held: Held) -> set[str]:
-    """A spec is needed by the devices of its resource that it defines."""
+    """A spec is needed by the devices of its resource that it defines, by itself or in a whole pool."""
     defined = {(kind.rpartition("/")[2], name) for kind, _, name in (each.partition("=") for each in names)}
     return {
         device
         for resource, ids in held.items()
         for device in ids
-        if not defined.isdisjoint((cdi.class_of(resource), name) for name in (device, base(device)))
+        if not defined.isdisjoint((cdi.class_of(resource), name) for name in (device, base(device), cdi.ALL))
     }
 
 

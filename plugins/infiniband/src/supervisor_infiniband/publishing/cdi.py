@@ -15,6 +15,8 @@ from supervisor_infiniband.units import Unit
 
 PREFIX = "device-plugin-supervisor-infiniband_"
 """Of our files' names."""
+ALL = "all"
+"""The one device of a resource whose units are the whole pool; others are called as their units."""
 
 _CLASS = re.compile(r"[A-Za-z][-_A-Za-z0-9]*[A-Za-z0-9]")
 _DEVICE = re.compile(r"[A-Za-z0-9]([-_.:A-Za-z0-9]*[A-Za-z0-9])?")
@@ -32,7 +34,7 @@ def class_of(resource: str) -> str:
 
 def qualified(unit: Unit, vendor: str) -> str:
     """The full name of a unit's CDI device."""
-    return f"{vendor}/{class_of(unit.resource)}={unit.id}"
+    return f"{vendor}/{class_of(unit.resource)}={_name(unit)}"
 
 
 def specs(units: Iterable[Unit], report: Report, vendor: str) -> tuple[CdiSpec, ...]:
@@ -43,8 +45,8 @@ def specs(units: Iterable[Unit], report: Report, vendor: str) -> tuple[CdiSpec, 
     found: dict[str, list[CdiDevice]] = {}
     for unit in units:
         paths = _paths(unit, report)
-        if any(path.startswith(_UVERBS) for path in paths) and _DEVICE.fullmatch(unit.id):
-            device = CdiDevice(unit.id, CdiEdits(device_nodes=tuple(CdiNode(path) for path in paths)))
+        if any(path.startswith(_UVERBS) for path in paths) and _DEVICE.fullmatch(_name(unit)):
+            device = CdiDevice(_name(unit), CdiEdits(device_nodes=tuple(CdiNode(path) for path in paths)))
             found.setdefault(unit.resource, []).append(device)
     return tuple(cdi_spec(f"{vendor}/{class_of(resource)}", tuple(devices)) for resource, devices in found.items())
 
@@ -53,16 +55,20 @@ def files(units: Iterable[Unit], report: Report) -> CdiFiles:
     """The rules of our files, as of this look.
 
     A device of before is kept under its name, for a container may hold it, unless its ``uverbs`` belongs to another device now: no old
-    container may get what has been given to somebody else.
+    container may get what has been given to somebody else. A whole pool is kept whatever it was.
     """
-    owners = {path: unit.id for unit in units for path in _paths(unit, report) if len(unit.devices) == 1}
-    owners |= {f"{FOLDER}/{device.uverbs}": device.id for device in report.devices if device.uverbs is not None}
+    owners = {f"{FOLDER}/{device.uverbs}": device.id for device in report.devices if device.uverbs is not None}
+    owners |= {path: unit.id for unit in units if unit.pool.mode != "pool" for path in _paths(unit, report)}
 
     def stale(spec: CdiSpec, device: CdiDevice) -> bool:
         verbs = (node.path for node in device.container_edits.device_nodes if node.path.startswith(_UVERBS))
-        return any(owners.get(path, device.name) != device.name for path in verbs)
+        return device.name != ALL and any(owners.get(path, device.name) != device.name for path in verbs)
 
     return CdiFiles(PREFIX, stale)
+
+
+def _name(unit: Unit) -> str:
+    return ALL if unit.pool.mode == "pool" else unit.id
 
 
 def _paths(unit: Unit, report: Report) -> tuple[str, ...]:
