@@ -6,7 +6,7 @@ from supervisor import DevicePlugin, Host, Memory
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.plugin import InfinibandPlugin, Source
 from supervisor_infiniband.probe import Probe
-from supervisor_infiniband.simulate.probe import SimulatedProbe
+from supervisor_infiniband.simulated import SimulatedProbe
 
 
 def plugin(config: Struct, host: Host, memory: Memory) -> DevicePlugin:

@@ -13,7 +13,7 @@ from supervisor import BorderFailed
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.report import PortState, Report
 from supervisor_infiniband.simulate.layouts import NAMES
-from supervisor_infiniband.simulate.probe import PLACES, SimulatedProbe
+from supervisor_infiniband.simulated import PLACES, SimulatedProbe
 
 PATIENCE = 60
 DUAL = "dual-port-infiniband"
