@@ -39,7 +39,7 @@ def examine(host: Host, config: InfinibandConfig, report: Report | None) -> Iter
         return
     yield from _modules(view, config)
     yield from _nodes(view)
-    yield _locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
+    yield locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
     yield _namespaces(view, devices, away)
     yield from _peer_memory(view)
     yield from _directories(view, config)
@@ -114,8 +114,11 @@ def _nodes(view: HostView) -> Iterator[Finding]:
         yield Finding("failure", FOLDER, f"Not there: {_named(missing)}. Containers cannot use what they stand for.", cure)
 
 
-def _locked(limit: int) -> Finding:
-    """No warning: the supervisor's own check has that, with the limits of the runtimes. What helps a pod and what does not, it lacks."""
+def locked(limit: int) -> Finding:
+    """Of ``RLIMIT_MEMLOCK``, in bytes.
+
+    No warning: the supervisor's own check has that, with the limits of the runtimes. What helps a pod and what does not, it lacks.
+    """
     subject = "locked memory of RDMA programs"
     if limit == resource.RLIM_INFINITY:
         return Finding("ok", subject, "This process has no limit, so containers of the same runtime should have none.")
