@@ -317,6 +317,37 @@ def test_errors_that_count_are_remembered() -> None:
         assert following.verdict(20.0).healthy is healthy
 
 
+def test_taking_over_believes_the_rates_of_the_owner_before() -> None:
+    """Errors that it counted before the standby began to; once, however often they are recalled."""
+    judgement = Judgement(error_rates=ErrorRates(action="unhealthy"))
+    owner, standby = Node(pf(), judgement=judgement), Node(pf(), judgement=judgement)
+    owner.look(0.0)
+    owner.counted(0.0, symbol_error=0)
+    owner.counted(15.0, symbol_error=100)
+    standby.look(20.0)
+    standby.counted(20.0, symbol_error=100)
+    standby.counted(35.0, symbol_error=250)
+    kept = standby.monitor.remember()
+    for _ in range(3):
+        standby.monitor.recall(owner.monitor.remember(), 40.0)
+    assert standby.monitor.remember()["rates"] == {"0000:3b:00.0/1": {"symbol_error": [[100, 135], [150, 155]]}}
+    assert kept["rates"] == {"0000:3b:00.0/1": {"symbol_error": [[150, 155]]}}
+
+
+def test_devices_that_come_and_go_leave_nothing_behind() -> None:
+    """But what is believed of their ports, which is bounded, and rates for as long as they count."""
+    node = Node(pf(), judgement=Judgement(error_rates=ErrorRates(action="unhealthy")))
+    node.look(0.0)
+    node.seen(1.0, DOWN)
+    node.counted(1.0, symbol_error=0)
+    node.counted(16.0, symbol_error=100)
+    node.look(20.0, pf(1))
+    assert node.monitor.counts().changes == {}
+    assert node.monitor.remember()["rates"] == {"0000:3b:00.0/1": {"symbol_error": [[100, 136]]}}
+    node.look(136.0)
+    assert node.monitor.remember()["rates"] == {}
+
+
 def test_taking_over_believes_the_owner_before() -> None:
     """A standby that saw its first sight later than the owner; it looks again at once."""
     owner = Node(linked(pf(), DOWN))

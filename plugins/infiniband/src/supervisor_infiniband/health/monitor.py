@@ -18,7 +18,7 @@ from supervisor_infiniband.health.memory import Known, Tracks
 from supervisor_infiniband.health.policy import Verdict, judge
 from supervisor_infiniband.health.scene import Scene
 from supervisor_infiniband.health.sight import Kind, PortKey, seen
-from supervisor_infiniband.health.slopes import JUDGED, Slope, counted
+from supervisor_infiniband.health.slopes import JUDGED, Slope, counted, together, unseen
 from supervisor_infiniband.health.track import Timing, due, step, unwatched
 from supervisor_infiniband.report import Change, Counters, Link, Poll, Port, RdmaDevice, Report
 from supervisor_infiniband.units import Unit
@@ -73,7 +73,7 @@ class Monitor:
             visible: set[PortKey] = set()
             for device in report.devices:
                 visible.update(self._see(device, now))
-            self._lose_sight(visible)
+            self._lose_sight(visible, now)
 
     def poll(self, poll: Poll, now: float) -> bool:
         """Take in a poll; whether a look would say something new."""
@@ -121,14 +121,15 @@ class Monitor:
         with self._lock:
             for timing, tracks in known.tracks.items():
                 self._tracks[timing] = memory.bounded(memory.merge(self._tracks[timing], tracks))
-            self._slopes = {**known.slopes, **self._slopes}
+            for key, slope in known.slopes.items():
+                self._slopes[key] = together(self._slopes[key], slope) if key in self._slopes else slope
             self._recalled |= any(known.tracks.values())
         return dropped
 
     def counts(self) -> Counts:
         """The counters as they are now."""
         with self._lock:
-            return Counts(self._polls, {key: count for key, count in self._changes.items() if key[0] in self._devices})
+            return Counts(self._polls, dict(self._changes))
 
     def readings(self) -> Readings:
         """What polls and looks have read last."""
@@ -188,7 +189,7 @@ class Monitor:
             self._counters[key] = counters
             self._slopes[key] = counted(self._slopes.get(key, Slope()), counters.values, now)
 
-    def _lose_sight(self, visible: set[PortKey]) -> None:
+    def _lose_sight(self, visible: set[PortKey], now: float) -> None:
         """Forget what is shown of ports that are not in sight, and remember what was believed of them."""
         for timing, tracks in self._tracks.items():
             lost = {key: track if key in visible else unwatched(track) for key, track in tracks.items()}
@@ -196,8 +197,10 @@ class Monitor:
         for shown in (self._links, self._counters):
             for key in [key for key in shown if key not in visible]:
                 del shown[key]
-        for key in [key for key in self._slopes if key not in visible]:
-            self._slopes[key] = Slope(peaks=self._slopes[key].peaks)
+        for key in [key for key in self._changes if key[0] not in self._devices]:
+            del self._changes[key]
+        slopes = {key: slope if key in visible else unseen(slope, now) for key, slope in self._slopes.items()}
+        self._slopes = {key: slope for key, slope in slopes.items() if slope != Slope()}
 
     # --- telling ------------------------------------------------------------------------------------------------------
 

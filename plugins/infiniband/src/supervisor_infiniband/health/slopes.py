@@ -41,7 +41,7 @@ class Slope(Struct, frozen=True):
     samples: tuple[Counted, ...] = ()
     """Those of the window and the last one before it, oldest first."""
     peaks: Mapping[str, tuple[Peak, ...]] = {}
-    """Not zero; for each counter falling, and later the smaller."""
+    """By counter; none is zero."""
 
     def rate(self, counter: str, now: float) -> float:
         """The highest rate that counts still."""
@@ -85,6 +85,19 @@ def _kept(peaks: tuple[Peak, ...], per_minute: float, until: float, now: float) 
     """Those that will be the highest at some time to come."""
     lasting = (peak for peak in peaks if peak.until > now and (peak.per_minute > per_minute or peak.until > until))
     return (*lasting, Peak(per_minute, until)) if per_minute > 0 else tuple(lasting)
+
+
+def unseen(slope: Slope, now: float) -> Slope:
+    """The slope of a port that cannot be seen now: how its counters go on is unknown, but what they have shown counts still."""
+    left = {name: tuple(peak for peak in peaks if peak.until > now) for name, peaks in slope.peaks.items()}
+    return Slope(peaks={name: peaks for name, peaks in left.items() if peaks})
+
+
+def together(mine: Slope, kept: Slope) -> Slope:
+    """What two processes have counted: of this one the readings, of both the rates."""
+    names = mine.peaks.keys() | kept.peaks.keys()
+    peaks = {name: {*mine.peaks.get(name, ()), *kept.peaks.get(name, ())} for name in sorted(names)}
+    return Slope(mine.samples, {name: tuple(sorted(some, key=lambda peak: peak.until)) for name, some in peaks.items()})
 
 
 def excesses(slope: Slope, limits: ErrorRates, now: float) -> Iterator[tuple[str, float]]:
