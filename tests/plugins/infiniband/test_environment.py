@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from supervisor_infiniband.config import Hints, Pool
-from supervisor_infiniband.environment import best_gid_index, left_out, pcidevice, variables
+from supervisor_infiniband.environment import best_gid_index, notices, pcidevice, variables
 from supervisor_infiniband.report import Gid, Port, RdmaDevice, Report
 from supervisor_infiniband.units import units_of
 from tests.plugins.infiniband.functions import ACTIVE, DOWN, pf, port, vf
@@ -197,8 +197,8 @@ def test_a_variable_that_no_program_could_be_started_with_is_left_out() -> None:
     units = units_of(Pool(name="all", mode="pool", replicas=1), tuple(vf(index, ports=(roce(1, IPV4),)) for index in range(30)))
     many = units_of(units[0].pool, [replace(each, id=f"{each.id}-{n}") for n in range(5) for each in units[0].devices])
     report = Report(nodes=NODES)
-    assert left_out(units, report) == ()
-    assert left_out(many, report) == ("RDMA_DEVICE_INFO",)
+    assert list(notices(units, report)) == []
+    assert list(notices(many, report)) == ["containers with rdma/all are not given RDMA_DEVICE_INFO: it would be too long"]
     assert variables(many, report).keys() == {"RDMA_DEVICES", "PCIDEVICE_RDMA_ALL"}
 
 

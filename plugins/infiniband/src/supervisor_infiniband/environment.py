@@ -5,7 +5,7 @@ One function makes them for all devices of a container at once: lists that go in
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -56,14 +56,17 @@ class DeviceInfo(Struct, frozen=True, rename="camel"):
 def variables(units: Sequence[Unit], report: Report) -> Mapping[str, str]:
     """The variables for a container that gets these units of one pool, in this order.
 
-    A variable that no program could be started with is left out; ``left_out`` names it.
+    A variable that no program could be started with is left out, which ``notices`` tells.
     """
     return {name: value for name, value in _all(units, report) if _fits(name, value)}
 
 
-def left_out(units: Sequence[Unit], report: Report) -> tuple[str, ...]:
-    """Variables that would be too long, by name."""
-    return tuple(name for name, value in _all(units, report) if not _fits(name, value))
+def notices(units: Iterable[Unit], report: Report) -> Iterator[str]:
+    """Sentences about variables that are left out. Only a whole pool has so many devices."""
+    for unit in units:
+        names = [name for name, value in _all((unit,), report) if not _fits(name, value)] if unit.pool.mode == "pool" else ()
+        for name in names:
+            yield f"containers with {unit.resource} are not given {name}: it would be too long"
 
 
 def pcidevice(resource: str) -> str:

@@ -58,6 +58,8 @@ class Publisher:
         )
 
     def _cdi(self, units: Sequence[Unit], report: Report) -> CdiState:
+        if not (self._wanted[CDI] or self._noted[CDI]):
+            return CdiState()
         files, vendor = cdi.files(units, report), self._config.cdi.vendor
         wanted = cdi.specs([unit for unit in units if unit.pool.cdi], report, vendor)
 
