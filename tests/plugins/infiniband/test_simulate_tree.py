@@ -220,6 +220,21 @@ def test_renaming() -> None:
         changes.renamed(machine, "ibp59s0f0", "mlx5_1")
 
 
+def test_a_renamed_device_is_the_same_directory(tree: Tree) -> None:
+    """A name is all that changes: the directory, its inode and what somebody has open in it stay."""
+    link = tree.sys / "class/infiniband/mlx5_0"
+    inode, state = link.resolve().stat().st_ino, (link / "ports/1/state").open()
+    tree.become(changes.renamed(tree.machine, "mlx5_0", "a"))
+    assert {path.name for path in (tree.sys / "class/infiniband").iterdir()} == {"a", "mlx5_1"}
+    assert (tree.sys / "class/infiniband/a").resolve().stat().st_ino == inode
+    assert state.read() == "4: ACTIVE\n"
+    assert (tree.sys / "class/infiniband_verbs/uverbs0/ibdev").read_text() == "a\n"
+    state.close()
+    tree.become(layout("dual-port-infiniband"))
+    with tempfile.TemporaryDirectory() as directory:
+        assert listing(tree.root) == listing(Tree(Path(directory), tree.machine).root)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -164,7 +164,7 @@ def _hca(files: Files, function: Function, hca: Hca, modules: tuple[str, ...]) -
     if not hca.away:
         known = {"fw_ver": hca.firmware, "board_id": hca.board_id, "hca_type": hca.hca_type, "parent": hca.parent}
         attributes: dict[str, object] = {name: value for name, value in known.items() if value}
-        attributes |= {"node_type": hca.node_type, "node_guid": hca.node_guid, "node_desc": hca.name}
+        attributes |= {"node_type": hca.node_type, "node_guid": hca.node_guid, "node_desc": function.id}
         attributes |= {"sys_image_guid": hca.sys_image_guid or hca.node_guid}
         attributes |= {f"hw_counters/{name}": value for name, value in hca.hw_counters.items()}
         for number, port in enumerate(hca.ports, start=1):

@@ -2,8 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from msgspec import structs
 
 from supervisor_infiniband.simulate.files import Content, Files, Folder, Link, Node, render
 from supervisor_infiniband.simulate.machine import Machine, Trouble
@@ -31,6 +33,7 @@ class Tree:
         self.root = root
         self._node = node
         self._files: Files = {}
+        self.machine = Machine()
         for directory in (*_STANDING, ".new"):
             (root / directory).mkdir(parents=True, exist_ok=True)
         self.become(machine)
@@ -45,9 +48,10 @@ class Tree:
 
     def become(self, machine: Machine) -> None:
         """Show this machine in place of the one before. Raises ``OSError``."""
-        self.machine = machine
+        for before, after, name in _renamed(self.machine, machine):
+            self._rename(before, after, name)
         old, new = self._files, render(machine)
-        self._files = new
+        self.machine, self._files = machine, new
         for path in sorted(old.keys() - new.keys(), key=lambda path: (_rank(old[path], path), path)):
             self._remove(path, old[path])
         come = [path for path, content in new.items() if old.get(path) != content]
@@ -84,6 +88,21 @@ class Tree:
         _release(old, content if isinstance(content, bytes) else b"")
         old.unlink()
 
+    def _rename(self, before: str, after: str, name: str) -> None:
+        """Move the directory of an RDMA device, and its link of the class in one step: it is never without a name, nor has two."""
+        link, old = f"sys/class/infiniband/{name}", f"sys/class/infiniband/{before.rpartition('/')[2]}"
+        new = self.root / ".new/new"
+        self._make(new, Link(after), (self.root / link).parent)
+        (self.root / before).rename(self.root / after)
+        new.replace(self.root / old)
+        (self.root / old).rename(self.root / link)
+        moved = {
+            after + path.removeprefix(before) if path.startswith(f"{before}/") else path: self._files[path]
+            for path in self._files
+        }
+        del moved[old]
+        self._files = moved | {link: Link(after)}
+
     def _make(self, new: Path, content: Content, parent: Path) -> None:
         if isinstance(content, bytes):
             new.write_bytes(content)
@@ -107,6 +126,17 @@ class Tree:
         while path not in self._files and path not in _STANDING and where.is_dir() and not any(where.iterdir()):
             where.rmdir()
             path, where = path.rpartition("/")[0], where.parent
+
+
+def _renamed(before: Machine, after: Machine) -> Iterator[tuple[str, str, str]]:
+    """The directories of RDMA devices that have nothing but another name, before and after, and that name."""
+    taken = {hca.name for _, hca in before.hcas()}
+    now = {(function.id, hca.node_guid, hca.uverbs): hca for function, hca in after.hcas()}
+    for function, hca in before.hcas():
+        new = now.get((function.id, hca.node_guid, hca.uverbs), hca)
+        if new.name not in taken and new == structs.replace(hca, name=new.name):
+            home = f"sys/{function.path}/infiniband"
+            yield f"{home}/{hca.name}", f"{home}/{new.name}", new.name
 
 
 def _rank(content: Content, path: str) -> int:
