@@ -68,6 +68,7 @@ from supervisor.model import (
 )
 
 if TYPE_CHECKING:
+    from supervisor.bell import Bell
     from supervisor.border.border import Border, BorderLimits
     from supervisor.border.child import Outlet, Program, StreamClosed, serve_program
     from supervisor.border.stream import BorderStream
@@ -81,6 +82,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "AllocationRefused",
     "Allocator",
+    "Bell",
     "Border",
     "BorderFailed",
     "BorderLimits",
@@ -138,6 +140,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "Bell": "bell",
     "Border": "border.border",
     "BorderLimits": "border.border",
     "BorderStream": "border.stream",

@@ -9,6 +9,7 @@ import trio
 
 from supervisor import (
     AllocationRefused,
+    Bell,
     ContainerEdits,
     Device,
     Finding,
@@ -21,7 +22,6 @@ from supervisor import (
     NodeFacts,
 )
 from supervisor_nvidia_gpu import metrics
-from supervisor_nvidia_gpu.bell import Bell
 from supervisor_nvidia_gpu.compat import Folded
 from supervisor_nvidia_gpu.config import NvidiaGpuConfig
 from supervisor_nvidia_gpu.edits import choose, node_evidence, refusal

@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from supervisor import Border, BorderFailed, Host
+from supervisor import Bell, Border, BorderFailed, Host
 from supervisor_nvidia_gpu import procfs
-from supervisor_nvidia_gpu.bell import Bell
 from supervisor_nvidia_gpu.nvml.messages import PROGRAM, Look, Options, Seen, Watch
 from supervisor_nvidia_gpu.report import Evidence, Gpu, GpuEvent, Report
 

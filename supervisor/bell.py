@@ -1,4 +1,4 @@
-"""A bell that any thread rings and trio tasks hear. Only the plugin imports this: a process that asks NVML has no trio."""
+"""A bell that any thread rings and trio tasks hear; for plugins whose looks have something to say to their watch."""
 
 import contextlib
 import threading
