@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from supervisor import AllocationRefused, Device, Health, Topology
 from supervisor_infiniband.edits import edits
-from supervisor_infiniband.health.monitor import Verdict
+from supervisor_infiniband.health import Verdict
 from supervisor_infiniband.publishing import Published
 from supervisor_infiniband.report import Report
 from supervisor_infiniband.units import Offer, Unit, base, replica_ids

@@ -42,8 +42,8 @@ files of ours lie."""
 class Source(Protocol):
     """Where reports and polls come from: the process that reads the host's sysfs, or one that reads a simulated one."""
 
-    restarts: int
-
+    @property
+    def restarts(self) -> int: ...
     def look(self) -> Report: ...
     def events(self) -> AsyncIterator[Poll]: ...
 
@@ -118,8 +118,11 @@ class InfinibandPlugin:
         picture = self._picture
         if picture is None:
             return ()
-        refused = (f"{name} is not offered: {why}" for name, why in picture.report.refused.items())
-        return (*picture.report.notices, *refused, *picture.offer.notices, *picture.published.notices)
+        report = picture.report
+        # Most nodes have no RDMA devices, and who names no resource waits for none.
+        waiting = report.notices if self._config.resources or report.devices or report.refused else ()
+        refused = (f"{name} is not offered: {why}" for name, why in report.refused.items())
+        return (*waiting, *refused, *picture.offer.notices, *picture.published.notices)
 
     def collect_metrics(self) -> Iterable[MetricFamily]:
         """Of the last look, with the counters of the last poll."""
