@@ -92,6 +92,16 @@ TOOLS = {
         lambda: bool(os.environ.get("NO_SKIPS") or os.environ.get("MINUTES")),
         hint="takes long beside all others: make test-full runs it",
     ),
+    "qemu": Tool(
+        _runs(
+            "sh",
+            "-c",
+            "qemu-system-x86_64 --version && busybox true && udevadm --version && modprobe --version && rdma -V && make --version"
+            " && cc --version && ls -d /lib/modules/*-amd64/build",
+        ),
+        ("qemu-system-x86", "busybox-static", "udev", "kmod", "iproute2", "make", "gcc", "linux-headers-amd64"),
+        "needs Debian's mirror the first time, for its kernel",
+    ),
     "buildah": Tool(
         _runs("sh", "-c", "buildah --version && debootstrap --version"),
         ("buildah", "debootstrap"),
