@@ -14,7 +14,8 @@ class FakeHost:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = Host(*(str(folder / name) for name in ("sys", "dev", "proc", "run/udev", "run/helper.sock")))
-        for root in (self.host.sysfs, self.host.dev, self.host.proc, self.host.run_udev):
+        # A sysfs without classes is none: nothing is mounted there.
+        for root in (f"{self.host.sysfs}/class", self.host.dev, self.host.proc, self.host.run_udev):
             Path(root).mkdir(parents=True, exist_ok=True)
         self.write("/proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n")
 
