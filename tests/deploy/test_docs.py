@@ -126,20 +126,25 @@ def test_every_link_leads_somewhere(page: Page) -> None:
         assert not anchor or anchor in Page(target).anchors(), link
 
 
-def keys(schema: Mapping[str, Any], root: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
-    """All keys of a JSON Schema as dotted paths, ``*`` for any name, and all values of its enumerations, each with its kind."""
-    if "$ref" in schema:
-        yield from keys(root["$defs"][schema["$ref"].rpartition("/")[2]], root, at)
+def keys(
+    schema: Mapping[str, Any], root: Mapping[str, Any], at: str = "", within: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str]]:
+    """All keys of a JSON Schema as dotted paths, ``*`` for any name, and all values of its enumerations, each with its kind.
+
+    A definition that refers to itself is followed once: ``within`` has those on the way.
+    """
+    if (reference := schema.get("$ref", "")) and reference not in within:
+        yield from keys(root["$defs"][reference.rpartition("/")[2]], root, at, within | {reference})
     for value in schema.get("enum", ()):
         yield "value", str(value)
     for part in (*schema.get("anyOf", ()), *filter(None, [schema.get("items")])):
-        yield from keys(part, root, at)
+        yield from keys(part, root, at, within)
     for name, value in schema.get("properties", {}).items():
         path = f"{at}.{name}".lstrip(".")
         yield "key", path
-        yield from keys(value, root, path)
+        yield from keys(value, root, path, within)
     if isinstance(schema.get("additionalProperties"), dict):
-        yield from keys(schema["additionalProperties"], root, f"{at}.*")
+        yield from keys(schema["additionalProperties"], root, f"{at}.*", within)
 
 
 @pytest.fixture
