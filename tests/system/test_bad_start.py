@@ -85,7 +85,7 @@ def test_a_section_of_a_package_that_is_not_installed(start: Start, puppet: Pupp
     """It stops nobody. It is refused in the words of ``check-config``, unless it is switched off: then nothing is said."""
     process = start({"gizmo": {}, "gadget": {"enabled": False}, "puppet": puppet.section()})
     kubelet.wait_devices(RESOURCE, HEALTHY)
-    (reason,) = load(str(process.config)).strangers(["generic", "nvidia-gpu", "puppet"]).values()
+    (reason,) = load(str(process.config)).strangers(["generic", "infiniband", "nvidia-gpu", "puppet"]).values()
     told = {each["name"]: each["reason"] for each in json.loads(process.get("/status")[1])["plugins"]}
     assert told["gizmo"] == reason
     assert "gadget" not in told
