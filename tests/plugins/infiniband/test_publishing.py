@@ -348,3 +348,22 @@ def test_a_vf_that_has_two_devices_has_two_files(node: Node) -> None:
     ]
     node.look(*devices)
     assert node.told(devices[0].id) != node.told(devices[1].id)
+
+
+@pytest.mark.parametrize(
+    ("above", "told"),
+    [
+        ("0000:3b:00.0-b8cef60300aa0001", {"pf-pci-address": "0000:3b:00.0"}),
+        ("10000:3b:00.0", {"pf-pci-address": "10000:3b:00.0"}),
+        ("", {}),
+        ("guid-b8cef60300aa0001", {}),
+    ],
+)
+def test_the_function_above(node: Node, above: str, told: dict[str, str]) -> None:
+    """By its address, though it may have several devices and so a longer id; left out where it cannot be told."""
+    node.look(vf(2, pf=above))
+    assert node.told("0000:3b:01.2") == {
+        "type": "pci",
+        "version": "1.1.0",
+        "pci": {"pci-address": "0000:3b:01.2", "rdma-device": "mlx5_10", **told},
+    }

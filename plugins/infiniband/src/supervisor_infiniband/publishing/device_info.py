@@ -5,6 +5,7 @@ Multus reads it whenever it makes the pod's network, also when the kubelet does 
 long as a pod may hold its device, and the one of a device that has moved into a pod says what it said before.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -19,6 +20,8 @@ VERSION: Literal["1.1.0"] = "1.1.0"
 
 _MODE = 0o444
 _SUFFIX = "-device.json"
+_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+"""What an id begins with that has a GUID behind it, where one function has several devices."""
 
 
 class Pci(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="kebab"):
@@ -113,7 +116,8 @@ def _describable(unit: Unit) -> bool:
 
 
 def _info(device: RdmaDevice) -> DeviceInfo:
-    return DeviceInfo("pci", VERSION, Pci(device.pci, device.name, device.pf if device.kind == "vf" else ""))
+    above = _ADDRESS.match(device.pf) if device.kind == "vf" else None
+    return DeviceInfo("pci", VERSION, Pci(device.pci, device.name, above[0] if above else ""))
 
 
 def _encode(info: DeviceInfo) -> bytes:
