@@ -75,6 +75,7 @@ TOOLS = {
         ("util-linux", "mount"),
         "needs user namespaces (sysctl user.max_user_namespaces)",
     ),
+    "ip": Tool(_runs("ip", "-V"), ("iproute2",)),
     "strace": Tool(_runs("strace", "-qq", "-o", "/dev/null", "true"), ("strace",), "needs leave to trace (CAP_SYS_PTRACE)"),
     "cc": Tool(lambda: bool(c_compiler()), ("gcc", "libc6-dev"), "or pip install ziglang"),
     "libudev": Tool(lambda: ctypes.util.find_library("udev") is not None, ("libudev1",)),
