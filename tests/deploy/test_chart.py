@@ -208,6 +208,20 @@ def test_the_plugin_for_nvidia_is_on_where_it_has_what_it_needs() -> None:
         assert config(values).section("nvidia-gpu").options.enabled is expected
 
 
+def test_the_plugin_for_rdma_is_on_where_its_section_is_given() -> None:
+    """It needs nothing more; for all nodes, or for those of a profile."""
+    pool = {"name": "rdma/hca", "mode": "shared", "replicas": 8}
+    given = {"config": {"plugins": {"infiniband": {"resources": [pool]}}}}
+    off = {"config": {"plugins": {"infiniband": {"enabled": False}}}}
+    for values, expected in (({}, False), (given, True), ({"config": {"plugins": {"infiniband": {}}}}, True), (off, False)):
+        assert config(values).section("infiniband").options.enabled is expected
+    assert config(given).section("infiniband").own == {"resources": [pool]}
+    profile = {"name": "rdma", "when": {"path": ["/sys/class/infiniband/*"]}, "plugins": {"infiniband": {}}}
+    found = config({"config": {"profiles": [profile]}})
+    assert not found.section("infiniband").options.enabled
+    assert found.profiles[0].plugins["infiniband"].options.enabled
+
+
 def test_files_that_the_configuration_names_are_mounted() -> None:
     """The certificate and the tokens lie where the supervisor looks for them, and probes speak TLS."""
     values = {

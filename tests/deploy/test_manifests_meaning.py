@@ -61,10 +61,11 @@ def test_the_configuration_has_no_mistake(base: str, tmp_path: Path, capsys: pyt
     assert main(["check-config", str(path)]) == 0
     assert "fine" in capsys.readouterr().out
     assert config.section("nvidia-gpu").options.enabled is (base == "overlays/nvidia-runtime")
+    assert not config.section("infiniband").options.enabled
 
 
 def test_a_new_user_sees_two_devices_and_takes_nothing_from_others(tmp_path: Path) -> None:
-    """Harmless ones, under a name of our own; NVIDIA's is another's until somebody says otherwise."""
+    """Harmless ones, under a name of our own; GPUs and RDMA devices are another's until somebody says otherwise."""
     _, config = config_of(rendered(), tmp_path)
     assert [each["name"] for each in config.section("generic").own["resources"]] == [f"{OURS}/fuse", f"{OURS}/tun"]
 

@@ -55,6 +55,15 @@ nodeInfo: {{ .Values.nodeLabels.enabled }}
 enabled: {{ .Values.nvidia.enabled }}
 {{- end }}
 
+{{/* The plugins that may take from others what these serve are off, until they are wanted. */}}
+{{- define "supervisor.sections" -}}
+nvidia-gpu:
+  {{- include "supervisor.nvidiaSection" . | nindent 2 }}
+{{- if not (hasKey (.Values.config.plugins | default dict) "infiniband") }}
+infiniband: {enabled: false}
+{{- end }}
+{{- end }}
+
 {{/* What follows from other values, with `config` over it. */}}
 {{- define "supervisor.config" -}}
 {{- include "supervisor.refusedConfig" . }}
@@ -69,7 +78,7 @@ enabled: {{ .Values.nvidia.enabled }}
       "http" (include "supervisor.httpConfig" . | fromYaml)
       "host" $host
       "kubernetes" (include "supervisor.kubernetesConfig" . | fromYaml)
-      "plugins" (dict "nvidia-gpu" (include "supervisor.nvidiaSection" . | fromYaml)) }}
+      "plugins" (include "supervisor.sections" . | fromYaml) }}
 {{- mergeOverwrite $derived (deepCopy .Values.config) | toYaml }}
 {{- end }}
 
