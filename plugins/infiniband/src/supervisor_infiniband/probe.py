@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from msgspec import structs
 
@@ -60,7 +60,7 @@ class Probe:
             self._told = deque(newer, _MOST_TOLD)
         return changed(seen.report, (change for told in newer for change in told.poll.changes))
 
-    async def events(self) -> AsyncIterator[Poll]:
+    async def events(self) -> AsyncGenerator[Poll, None]:
         """What is newer than the newest look, as it comes, for ever. Whenever something may have been missed, that is a ``structure``
         that has changed.
         """

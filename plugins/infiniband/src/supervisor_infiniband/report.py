@@ -188,7 +188,7 @@ class Report(Struct, frozen=True):
     """The newest look."""
 
     devices: tuple[RdmaDevice, ...] = ()
-    """By ``id``, in natural order."""
+    """By PCI address, those of one function by ``id`` in natural order."""
     netns_mode: NetnsMode = ""
     nodes: frozenset[str] = frozenset()
     """Character devices below ``/dev/infiniband`` that exist, by name: ``uverbs0``, ``rdma_cm``."""

@@ -79,7 +79,7 @@ class Attributes:
             return parse(text)
         except ValueError as error:
             short = text if len(text) <= 40 else f"{text[:40]}…"
-            raise Nonsense(f"{self._shown}{name} says {short!r}, which is {error}") from error
+            raise Nonsense(f"{self._shown}{name} says {short!a}, which is {error}") from error
 
     def unreadable(self, name: str) -> Nonsense:
         """Why a needed attribute could not be read, by trying it once more. May hang."""

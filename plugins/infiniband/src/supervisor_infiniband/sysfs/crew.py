@@ -26,7 +26,8 @@ class Crew(Generic[K, V]):
     def __init__(self, stall: float = STALL, most: int = MOST) -> None:
         self._stall = stall
         self._most = most
-        self._change = threading.Condition()
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._running: dict[K, float] = {}
         """Since when each is being read."""
         self._threads = 0
@@ -68,26 +69,27 @@ class Crew(Generic[K, V]):
             threading.Thread(target=self._work, args=(left, done), name="read sysfs", daemon=True).start()
 
     def _work(self, left: deque[tuple[K, Callable[[], V]]], done: dict[K, V]) -> None:
+        begun: tuple[K, Callable[[], V]] | None = None
+        finished: list[tuple[K, V]] = []
         try:
-            while self._one(left, done):
-                pass
+            while (begun := self._next(left, done, finished)) is not None:
+                finished = [(begun[0], begun[1]())]
         finally:
-            with self._change:
+            with self._lock:
+                if begun is not None:
+                    del self._running[begun[0]]
                 self._threads -= 1
                 self._change.notify_all()
 
-    def _one(self, left: deque[tuple[K, Callable[[], V]]], done: dict[K, V]) -> bool:
-        with self._change:
-            if not left:
-                return False
-            key, job = left.popleft()
-            self._running[key] = time.monotonic()
-        results: list[V] = []
-        try:
-            results.append(job())
-        finally:
-            with self._change:
+    def _next(
+        self, left: deque[tuple[K, Callable[[], V]]], done: dict[K, V], finished: list[tuple[K, V]]
+    ) -> tuple[K, Callable[[], V]] | None:
+        """Hand in what is finished, and take what comes next."""
+        with self._lock:
+            for key, value in finished:
                 del self._running[key]
-                if results:
-                    done[key] = results[0]
-        return True
+                done[key] = value
+            if not left:
+                return None
+            self._running[left[0][0]] = time.monotonic()
+            return left.popleft()

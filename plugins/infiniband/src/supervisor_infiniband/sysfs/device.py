@@ -1,5 +1,6 @@
 """One RDMA device, read in one go: what may hang is all in here and in ``ports``."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from supervisor_infiniband.sysfs.ports import Polled, Sample
 MOST_PORTS = 32
 MOST_COUNTERS = 128
 
+_PORT = re.compile(r"[1-9][0-9]{0,2}")
 _MADE_UPON = "parent"
 """The attribute of a device made of software that names the interface under it."""
 
@@ -25,8 +27,6 @@ class Place(Struct, frozen=True):
     """Where an RDMA device is read, and what is known without asking it."""
 
     name: str
-    inode: int
-    """Of its entry in the class: what is made anew has a new one."""
     directory: str
     function: Function
     nodes: Nodes
@@ -79,7 +79,7 @@ def _read(place: Place, known: dict[str, Any]) -> tuple[tuple[Polled, ...], tupl
     known["pf_netdevs"] = tuple(interfaces.own_names(place.function.pf_net))
     if place.function.pci:
         known["pci_link"] = _pci_link(Attributes(place.function.pci))
-    numbers = [int(name) for name in attributes.names(f"{place.directory}/ports") if name.isdecimal()][:MOST_PORTS]
+    numbers = [int(name) for name in attributes.names(f"{place.directory}/ports") if _PORT.fullmatch(name)][:MOST_PORTS]
     if not numbers:
         raise Nonsense("it has no ports: it is half gone, or its driver has not finished")
     known["firmware"] = attribute.text("fw_ver")

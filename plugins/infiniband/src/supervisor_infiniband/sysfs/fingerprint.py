@@ -2,27 +2,25 @@
 
 import os
 from collections.abc import Collection, Mapping
-from itertools import islice
 
 from supervisor import Host
 from supervisor_infiniband.sysfs import attributes
 
-MAX_ENTRIES = 20_000
-"""Of one directory."""
+DEVICES, NET = "class/infiniband", "class/net"
+_CLASSES = ("class/infiniband_verbs", "class/infiniband_mad", NET)
 
-NET = "class/net"
-_CLASSES = ("class/infiniband", "class/infiniband_verbs", "class/infiniband_mad", NET)
-
-Fingerprint = Mapping[str, frozenset[tuple[str, int]]]
-"""The entries of each directory: name and inode. In sysfs what is made anew has a new one."""
+Fingerprint = Mapping[str, frozenset[str] | frozenset[tuple[str, int]]]
+"""The entries of each directory: the names, and of the devices themselves the inodes, too. In sysfs what is made anew has a new one."""
 
 
 def take(host: Host) -> Fingerprint:
     """As everything is now."""
-    found = {name: _entries(f"{host.sysfs}/{name}") for name in _CLASSES}
-    found["nodes"] = frozenset((name, 0) for name, _ in _entries(f"{host.dev}/infiniband"))
-    found["mode"] = frozenset({(netns_mode(host), 0)})
-    return found
+    found = {name: _names(f"{host.sysfs}/{name}") for name in _CLASSES}
+    return found | {
+        DEVICES: _entries(f"{host.sysfs}/{DEVICES}"),
+        "nodes": _names(f"{host.dev}/infiniband"),
+        "mode": frozenset({netns_mode(host)}),
+    }
 
 
 def netns_mode(host: Host) -> str:
@@ -39,7 +37,7 @@ def differs(host: Host, now: Fingerprint, before: Fingerprint, interfaces: Colle
         return False
     if any(now[name] != before[name] for name in now if name != NET):
         return True
-    return any(name in interfaces or _function(host, name) in functions for name, _ in now[NET] ^ before[NET])
+    return any(name in interfaces or _function(host, str(name)) in functions for name in now[NET] ^ before[NET])
 
 
 def _function(host: Host, interface: str) -> str:
@@ -51,9 +49,16 @@ def _function(host: Host, interface: str) -> str:
     return words[-3] if len(words) >= 3 and words[-2] == "net" else ""
 
 
+def _names(directory: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(directory))
+    except OSError:
+        return frozenset()
+
+
 def _entries(directory: str) -> frozenset[tuple[str, int]]:
     try:
         with os.scandir(directory) as found:
-            return frozenset((entry.name, entry.inode()) for entry in islice(found, MAX_ENTRIES))
+            return frozenset((entry.name, entry.inode()) for entry in found)
     except OSError:
         return frozenset()

@@ -1,7 +1,7 @@
 """Which network interfaces lie on which port."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ _REPRESENTOR = re.compile(r"(c[0-9]+)?pf[0-9]+.*")
 _UPLINK = re.compile(r"p[0-9]+.*")
 _UP = 1
 """``IFF_UP``"""
+_ODD_DIGITS = frozenset({b"1", b"3", b"5", b"7", b"9", b"b", b"d", b"f"})
 
 
 class Interface(Struct, frozen=True):
@@ -79,9 +80,11 @@ def _interface(attribute: Attributes, name: str) -> Interface | None:
     return Interface(netdev, attribute.directory, place, guid)
 
 
-def state_files(interfaces: Collection[Interface]) -> list[str]:
-    """What ``state`` wants of each, in this order."""
-    return [f"{interface.directory}/{name}" for interface in interfaces for name in ("flags", "carrier")]
+def sample(directory: str) -> tuple[bytes | None, bytes | None]:
+    """What ``state`` wants: the flags, and the carrier of one that is up (the kernel refuses to tell that of others). May hang."""
+    flags = attributes.raw(f"{directory}/flags")
+    up = flags is not None and flags.rstrip()[-1:] in _ODD_DIGITS
+    return flags, attributes.raw(f"{directory}/carrier") if up else None
 
 
 def state(interface: Interface, flags: bytes, carrier: bytes | None) -> NetDevice:
@@ -89,7 +92,7 @@ def state(interface: Interface, flags: bytes, carrier: bytes | None) -> NetDevic
     try:
         up = bool(attributes.number(flags.decode(errors="replace").strip()) & _UP)
     except ValueError as error:
-        raise Nonsense(f"net/{interface.netdev.name}/flags says {flags[:40]!r}, which is {error}") from error
+        raise Nonsense(f"net/{interface.netdev.name}/flags says {flags[:40]!a}, which is {error}") from error
     known = interface.netdev
     told = None if carrier is None or not up else carrier.strip() == b"1"
     return NetDevice(known.name, up=up, carrier=told, ifindex=known.ifindex, link_type=known.link_type)

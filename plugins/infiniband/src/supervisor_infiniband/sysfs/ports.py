@@ -27,13 +27,23 @@ class Polled(Struct, frozen=True):
 
 
 Sample = tuple[bytes | None, ...]
-"""What the files of a port said: to compare costs less than to understand."""
+"""What the files of a port said: state, physical state, then flags and carrier of each interface. To compare costs less than to
+understand.
+"""
+
+_ACTIVE = b"4: "
 
 
-def sample(polled: Polled) -> Sample:
-    """Read what ``link`` wants. May hang: the state is asked of the firmware."""
-    own = (f"{polled.directory}/state", f"{polled.directory}/phys_state")
-    return tuple(attributes.raw(path) for path in (*own, *interfaces.state_files(polled.interfaces)))
+def sample(polled: Polled, before: Sample = (), *, carried: bool = False) -> Sample:
+    """Read what ``link`` wants. May hang: state and physical state each are a command to the firmware, so the second is not asked again
+    of a port that was active ``before`` and is still, nor, in any state, of one that is ``carried`` by another.
+    """
+    state = attributes.raw(f"{polled.directory}/state")
+    same = before and state is not None and state == before[0] and (carried or state.startswith(_ACTIVE))
+    found: Sample = (state, before[1] if same else attributes.raw(f"{polled.directory}/phys_state"))
+    for interface in polled.interfaces:
+        found += interfaces.sample(interface.directory)
+    return found
 
 
 def link(polled: Polled, found: Sample) -> Link:

@@ -4,6 +4,7 @@ It opens no device and wants no privilege, so it never runs in the helper. A rea
 and where the whole process hangs, it is killed and replaced.
 """
 
+import gc
 import threading
 
 from supervisor import Program, serve_program
@@ -18,6 +19,7 @@ STACK = 256 << 10
 def make(options: Options) -> Program:
     """Read nothing yet, and say what can be asked."""
     threading.stack_size(STACK)
+    gc.freeze()  # what is imported stays; to go through it at each collection costs more than a poll
     survey = Survey(options)
     return Program({Look: lambda _: look(survey)}, {Watch: lambda request, outlet: watch(survey, request, outlet)})
 

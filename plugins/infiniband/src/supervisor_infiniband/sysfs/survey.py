@@ -70,22 +70,23 @@ class Survey:
         with self.lock:
             mark = fingerprint.take(self.host)
             found = nodes.look(self.host)
-            places, notices = self._places(found)
+            places, lost, notices = self._places(found)
             known = self._read(places)
-            away = self._elsewhere(found, {key[0] for key in places})
+            away = self._elsewhere(found, {key[0] for key in places} | lost)
             self._settle(known, away)
             known = {key: structs.replace(one, id=self._identities.ids.get(key[0], "")) for key, one in known.items()}
-            report = self._report(known, away, found, notices)
+            refused = dict(self._identities.refused) | dict.fromkeys(lost, "its entry in /sys/class/infiniband leads nowhere")
+            report = self._report(known, away, found, refused, notices)
             self.taken = Taken(time.monotonic_ns(), report, mark, known)
             return self.taken
 
-    def _places(self, found: Nodes) -> tuple[dict[Key, Place], list[str]]:
-        """Where each device is read, and what could not be seen."""
+    def _places(self, found: Nodes) -> tuple[dict[Key, Place], set[str], list[str]]:
+        """Where each device is read, the names that lead nowhere, and what could not be seen."""
         classes = f"{self.host.sysfs}/class"
         entries = _listed(f"{classes}/infiniband")
         if entries is None:
             os.listdir(classes)  # raises where no sysfs is mounted
-            return {}, ["the kernel module ib_core is not loaded: there is no /sys/class/infiniband"]
+            return {}, set(), ["the kernel module ib_core is not loaded: there is no /sys/class/infiniband"]
         view = HostView(self.host)
         functions = Functions(view)
         places: dict[Key, Place] = {}
@@ -93,9 +94,10 @@ class Survey:
             path = view.resolve(f"/sys/class/infiniband/{name}")
             if path is not None and (local := self.host.local(path)) is not None:
                 function = functions.of(name, path)
-                places[name, inode] = Place(name, inode, local, function, found, f"{classes}/net", self.options.hw_counters)
+                places[name, inode] = Place(name, local, function, found, f"{classes}/net", self.options.hw_counters)
         missing = places and not os.path.lexists(f"{classes}/infiniband_verbs")
-        return places, ["the kernel module ib_uverbs is not loaded: no device can be used"] if missing else []
+        lost = {name for name, _ in entries} - {name for name, _ in places}
+        return places, lost, ["the kernel module ib_uverbs is not loaded: no device can be used"] if missing else []
 
     def _read(self, places: Mapping[Key, Place]) -> dict[Key, Known]:
         """Ask each. One that answered before and is slow now is as it was, until it has taken too long."""
@@ -136,15 +138,22 @@ class Survey:
         candidates += [Candidate(moved.name, moved.id, endpoint=None) for moved in away]
         self._identities = identity.settle(candidates, self._identities)
 
-    def _report(self, known: Mapping[Key, Known], away: list[RdmaDevice], found: Nodes, notices: list[str]) -> Report:
+    def _report(
+        self,
+        known: Mapping[Key, Known],
+        away: list[RdmaDevice],
+        found: Nodes,
+        refused: Mapping[str, str],
+        notices: list[str],
+    ) -> Report:
         ids = self._identities.ids
         devices = [one.device for one in known.values() if one.id]
         devices += [structs.replace(moved, id=ids[moved.name]) for moved in away if moved.name in ids]
         return Report(
-            devices=tuple(sorted(_with_functions(devices), key=lambda one: natural_order(one.id))),
+            devices=tuple(sorted(_with_functions(devices), key=lambda one: (one.pci, natural_order(one.id)))),
             netns_mode=self._mode(),
             nodes=found.present,
-            refused=self._identities.refused,
+            refused=refused,
             notices=tuple(notices),
             simulated=self.options.simulated,
         )

@@ -1,7 +1,7 @@
 """The stream of polls: what changes on ports without an event, and counters every so often."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from msgspec import Struct
@@ -20,11 +20,13 @@ SLICE = 0.5
 """Seconds that one sleep lasts at most."""
 SOON = 0.1
 """Seconds until the next poll while a device is late."""
+CARRIED = 2.0
+"""Seconds between two polls of a VF or SF, if polls are not rarer: it is judged by the ports of the function that carries it."""
 
 
 def watch(survey: Survey, request: Watch, outlet: Outlet) -> None:
     """Send what is worth it, until nobody listens."""
-    watcher = Watcher(survey)
+    watcher = Watcher(survey, max(1, int(CARRIED / request.poll)))
     poll_at = time.monotonic() + (request.poll if survey.taken is None else 0.0)  # the first look is on its way
     counters_at = 0.0
     while not outlet.closed:
@@ -39,122 +41,150 @@ def watch(survey: Survey, request: Watch, outlet: Outlet) -> None:
         time.sleep(min(SLICE, max(0.0, poll_at - time.monotonic())))
 
 
-class _Sampled(Struct, frozen=True):
-    """What one device said at one poll."""
+class Sampled(Struct, frozen=True):
+    """What one device said at one poll, where that is another than before, or counters are wanted."""
 
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Sample, ...]
     links: tuple[tuple[int, Link], ...] = ()
-    """Of the ports whose sample is another one than before."""
+    """Of the ports whose sample is another one."""
     problem: str = ""
     counters: tuple[Counters, ...] = ()
 
 
-class Watcher:
-    """What one listener was told, which is more than the newest look has."""
+Job = Callable[[], Sampled | Reading | None]
 
-    def __init__(self, survey: Survey) -> None:
+
+class Watcher:
+    """What one listener was told, which is more than the newest look has. Used by one thread."""
+
+    def __init__(self, survey: Survey, turns: int = 1) -> None:
+        """``turns``: in how many polls all VFs and SFs have their turn, and the structure has."""
         self._survey = survey
+        self._turns, self._turn = turns, 0
         self._taken: Taken | None = None
         self._mark: Fingerprint = {}
+        self._known: dict[Key, Known] = {}
         self._samples: dict[Key, tuple[Sample, ...]] = {}
+        self._jobs: list[dict[Key, Job]] = []
+        """For each turn."""
         self._links: dict[tuple[str, int], Link] = {}
-        self._problems: dict[Key, str | None] = {}
+        self._problems: dict[Key, str] = {}
         self._silent: set[Key] = set()
+        self._carried: set[Key] = set()
+        """VFs and SFs whose carrier is an RDMA device, too."""
         self._interfaces: Collection[str] = ()
         self._functions: Collection[str] = ()
         self.expects = False
         """Whether a device is late that was not told to be."""
 
     def poll(self, *, with_counters: bool) -> Told:
-        """Ask each device once."""
+        """Ask each device whose turn it is once, and for counters all."""
         with self._survey.lock:
             taken = self._survey.taken
             if taken is None:
                 return Told(Poll(structure=True), 0)
             if taken is not self._taken:
                 self._begin(taken)
-            asked = {key: known for key, known in taken.known.items() if known.id}
-            jobs = {key: partial(_ask, known, self._samples[key], with_counters) for key, known in asked.items()}
+            self._turn = (self._turn + 1) % self._turns
+            jobs = {key: self._job(key, with_counters=True) for key in self._known} if with_counters else self._jobs[self._turn]
             answers = self._survey.crew.read(jobs)
         changes: list[Change] = []
         found: list[Counters] = []
-        structure = self._structure()
-        for key, known in asked.items():
-            answer = answers.get(key)
-            if isinstance(answer, _Sampled):
-                structure |= self._heard(key, known, answer, changes)
+        structure = self._turn == 0 and self._structure()
+        for key, answer in answers.items():
+            if isinstance(answer, Sampled):
+                structure |= self._heard(key, answer, changes)
                 found += answer.counters
-            elif key in answers:
-                structure |= self._is_other(key, known, answer)
-        self._listen(asked, changes)
+            elif isinstance(answer, Reading):
+                structure |= self._is_other(key, answer)
+            elif key in self._silent or key in self._problems:
+                structure = True  # it is again as it was
+                self._silent.discard(key)
+                self._problems.pop(key, None)
+        changes += self._late(jobs.keys() - answers.keys())
         return Told(Poll(tuple(changes), tuple(found), structure), taken.number)
 
     def _begin(self, taken: Taken) -> None:
         """A look has told all this."""
         self._taken, self._mark = taken, taken.fingerprint
-        self._samples = {key: known.reading.samples if known.reading else () for key, known in taken.known.items()}
-        told = [known.device for known in taken.known.values() if known.id]
-        self._links = {(one.id, port.number): port.link for one in told for port in one.ports}
+        self._known = {key: known for key, known in taken.known.items() if known.id}
+        self._samples = {key: known.reading.samples if known.reading else () for key, known in self._known.items()}
+        facts = {key: known.place.function.facts for key, known in self._known.items()}
+        pfs = {one.pci for one in facts.values() if one.kind == "pf"}
+        self._carried = {key for key, one in facts.items() if one.pf in pfs}
+        self._jobs = [{} for _ in range(self._turns)]
+        for place, key in enumerate(facts):
+            for turn in [place % self._turns] if key in self._carried else range(self._turns):
+                self._jobs[turn][key] = self._job(key, with_counters=False)
         self._problems = {}
-        self._silent = {key for key, known in taken.known.items() if known.unresponsive}
-        ports_now = [port for one in told for port in one.ports]
-        self._interfaces = {netdev.name for port in ports_now for netdev in port.link.netdevs}
-        self._interfaces |= {gid.netdev for port in ports_now for gid in port.gids}
-        self._functions = {
-            word for one in taken.report.devices for word in (one.pci, one.pf, one.path.rpartition("/")[2]) if word
-        }
+        self._silent = {key for key, known in self._known.items() if known.unresponsive}
+        told = [known.device for known in self._known.values()]
+        self._links = {(one.id, port.number): port.link for one in told for port in one.ports}
+        self._interfaces = {netdev.name for link in self._links.values() for netdev in link.netdevs}
+        self._interfaces |= {gid.netdev for one in told for port in one.ports for gid in port.gids}
+        words = [word for one in taken.report.devices for word in (one.pci, one.pf, one.path.rpartition("/")[2])]
+        self._functions = set(filter(None, words))
+
+    def _job(self, key: Key, *, with_counters: bool) -> Job:
+        """What to ask a device; one that made no sense, or never answered, is read as at a look."""
+        known = self._known[key]
+        if known.reading is None or known.reading.device.problem:
+            return partial(device.read, known.place)
+        return partial(self._sampled, key, known.reading, with_counters)
+
+    def _sampled(self, key: Key, reading: Reading, with_counters: bool) -> Sampled | None:
+        """What a device says now; ``None`` where that is what it said. May hang."""
+        before, carried, known = self._samples[key], key in self._carried, self._known[key]
+        samples = tuple([ports.sample(where, old, carried=carried) for where, old in zip(reading.polled, before, strict=True)])
+        if samples == before and not with_counters:
+            return None
+        try:
+            links = tuple(
+                (where.number, ports.link(where, sample))
+                for where, sample, old in zip(reading.polled, samples, before, strict=True)
+                if sample != old
+            )
+        except Nonsense as error:
+            return Sampled(samples, problem=str(error))
+        found = counters.read(known.id, known.place.directory, reading) if with_counters else ()
+        return Sampled(samples, links, counters=found)
 
     def _structure(self) -> bool:
         now, before = fingerprint.take(self._survey.host), self._mark
         self._mark = now
         return fingerprint.differs(self._survey.host, now, before, self._interfaces, self._functions)
 
-    def _heard(self, key: Key, known: Known, answer: _Sampled, changes: list[Change]) -> bool:
+    def _heard(self, key: Key, answer: Sampled, changes: list[Change]) -> bool:
         """Note what a device said; whether that needs a look."""
         came_back = key in self._silent
         self._silent.discard(key)
+        name = self._known[key].id
         for number, link in answer.links:
-            if came_back or self._links.get((known.id, number)) != link:
-                self._links[known.id, number] = link
-                changes.append(Change(known.id, number, link))
-        if not answer.problem:
-            self._samples[key] = answer.samples
-        other = self._problems.get(key, "") != answer.problem
-        self._problems[key] = answer.problem
-        return came_back or other
+            if came_back or self._links.get((name, number)) != link:
+                self._links[name, number] = link
+                changes.append(Change(name, number, link))
+        if answer.problem:
+            other = self._problems.get(key) != answer.problem
+            self._problems[key] = answer.problem
+            return other
+        self._samples[key] = answer.samples
+        return self._problems.pop(key, "") != "" or came_back
 
-    def _is_other(self, key: Key, known: Known, answer: object) -> bool:
-        """Whether one that made no sense, or never answered, does so now."""
+    def _is_other(self, key: Key, answer: Reading) -> bool:
+        """Whether one that made no sense, or never answered, says something else now."""
         self._silent.discard(key)
-        before = known.reading.device.problem if known.reading is not None else None
-        now = answer.device.problem if isinstance(answer, Reading) else None
-        other = now != self._problems.get(key, before)
-        self._problems[key] = now
-        return other
+        known = self._known[key].reading
+        before = self._problems.get(key, known.device.problem if known is not None else None)
+        self._problems[key] = answer.device.problem
+        return answer.device.problem != before
 
-    def _listen(self, asked: Collection[Key], changes: list[Change]) -> None:
+    def _late(self, keys: set[Key]) -> Iterator[Change]:
         """Tell of those that have become silent."""
-        assert self._taken is not None
-        late = {key: self._survey.crew.waiting(key) for key in asked if key not in self._silent}
-        silent = {key for key, seconds in late.items() if seconds > self._survey.options.patience}
-        changes += [Change(self._taken.known[key].id) for key in asked if key in silent]
-        self._silent |= silent
-        self.expects = any(late[key] > 0 for key in late.keys() - silent)
-
-
-def _ask(known: Known, before: tuple[Sample, ...], with_counters: bool) -> object:
-    """What a device says now; one that made no sense, or never answered, is read as at a look. May hang."""
-    if known.reading is None or known.reading.device.problem:
-        return device.read(known.place)
-    polled = known.reading.polled
-    samples = tuple(ports.sample(where) for where in polled)
-    try:
-        links = tuple(
-            (where.number, ports.link(where, sample))
-            for where, sample, old in zip(polled, samples, before, strict=True)
-            if sample != old
-        )
-    except Nonsense as error:
-        return _Sampled(samples, problem=str(error))
-    found = counters.read(known.id, known.place.directory, known.reading) if with_counters else ()
-    return _Sampled(samples, links, counters=found)
+        self.expects = False
+        for key in keys - self._silent:
+            seconds = self._survey.crew.waiting(key)
+            if seconds > self._survey.options.patience:
+                self._silent.add(key)
+                yield Change(self._known[key].id)
+            elif seconds > 0:
+                self.expects = True
