@@ -38,6 +38,8 @@ class BorderLimits(msgspec.Struct, frozen=True):
 class Border:
     """A program in a process of its own: a child of the helper where its socket is there, else of this process.
 
+    One that opens no device is not ``helped``: always a child of this process, it gets no privilege that it does not need.
+
     ``program`` is the name of an entry point in the group ``device_plugin_supervisor.programs``, whose value is a module that calls
     ``serve_program`` when it is run. ``ask`` and ``open`` start it when it does not run; a program that keeps ending is started
     ever more rarely. All methods may be called from any thread; ``ask`` and ``open`` block.
@@ -47,12 +49,18 @@ class Border:
     """
 
     def __init__(
-        self, program: str, host: Host, options: msgspec.Struct | None = None, limits: BorderLimits | None = None
+        self,
+        program: str,
+        host: Host,
+        options: msgspec.Struct | None = None,
+        limits: BorderLimits | None = None,
+        *,
+        helped: bool = True,
     ) -> None:
         """Starts nothing. ``options`` is what the program's ``make`` gets."""
         self.program = program
         self.limits = limits or BorderLimits()
-        self._socket = host.helper_socket
+        self._socket = host.helper_socket if helped else ""
         self._start = Start(msgspec.Raw(msgspec.msgpack.encode(options)), self.limits.memory)
         self._lives: Succession[Life] = Succession(self._begun, "it is not needed any more")
         self._begins = 0

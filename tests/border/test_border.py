@@ -62,6 +62,19 @@ def test_it_says_where_the_program_runs(new_border: NewBorder, start_helper: Sta
     assert here.where == f"helper at {helper.path}"
 
 
+def test_a_program_that_needs_no_help_is_never_in_the_helper(installed: Path, folder: Path, start_helper: StartHelper) -> None:
+    """It opens no device, and gets no privilege for it."""
+    helper = start_helper()
+    here = Border("sample", Host(helper_socket=helper.path), Options(), PATIENT, helped=False)
+    assert greet(here) == "hello you"
+    pid = here.pid
+    assert here.where == "child of this process"
+    assert pid is not None
+    assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
+    here.close()
+    until(lambda: dead(pid))
+
+
 def test_a_helper_that_comes_late_takes_over(new_border: NewBorder, start_helper: StartHelper) -> None:
     """The containers of a pod start in any order; a child that may not open devices is no place to stay."""
     here = new_border()
