@@ -19,7 +19,7 @@ from supervisor import (
     Memory,
     MetricFamily,
 )
-from supervisor_infiniband import metrics
+from supervisor_infiniband import environment, metrics
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.edits import joint, refusal
 from supervisor_infiniband.examining import examine
@@ -95,6 +95,7 @@ class InfinibandPlugin:
         """Go on with what the owner before knew of the devices, and see to the files from now on."""
         recalled = self._recall()
         self._publisher.take_over(_mapping(recalled, FILES))
+        self._keep()  # where files will lie has to be known before they are written
 
     def _recall(self) -> Mapping[str, Any]:
         recalled = self._memory.recall()
