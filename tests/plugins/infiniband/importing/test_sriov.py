@@ -204,6 +204,14 @@ def test_rdma_of_old_is_taken_as_meant() -> None:
     assert "Newer releases" in notes(found)["resourceList[1].isRdma"]
 
 
+def test_the_way_out_of_the_node_is_no_longer_left_out_by_itself() -> None:
+    """Where a selector may take a physical function, that is told: a pod would take the node's own interface."""
+    found = translate(
+        listed(resource(selectors=[rdma(vendors=["15b3"]), rdma(pfNames=["ens1f0"]), rdma(pciAddresses=["0000:3b:01.0"])]))
+    )
+    assert [place for place, text in notes(found).items() if "default route" in text] == ["resourceList[0].selectors[0]"]
+
+
 def test_the_case_of_keys_does_not_count() -> None:
     """As where they come from; ``null`` is absent."""
     found = translate(

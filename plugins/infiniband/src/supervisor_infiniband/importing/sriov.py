@@ -96,6 +96,9 @@ def _selected(selector: Reader, kind: str, pools: Pools, denied: list[Facts], *,
         )
         denied += [narrowing.facts] * (narrowing.facts not in denied)
     else:
+        if "pf" in kinds and not narrowing.facts.keys() & {"pf", "id"}:
+            text = "A physical function with the node's default route is left out there, and not here: not: [{interface: [its name]}]."
+            pools.note(text, selector.place)
         alike = [each for each in denied if {*each["kind"]} & {*kinds}]
         negated = [*narrowing.facts.pop("not", ()), *alike]
         yield narrowing.facts | ({"not": negated} if negated else {})
