@@ -22,12 +22,15 @@ from supervisor.contract import describe
 from supervisor.decoding import did_you_mean
 from supervisor.errors import ConfigError, PluginFailed, PluginRefused, SourceRefused
 from supervisor.model import Remark, Translation
+from supervisor.status import printable
 from supervisor.yamltext import Node, Position, Problem, read, write
 
 GROUP = "device_plugin_supervisor.importers"
 STDIN = "-"
 USUAL_KEY = "config.json"
 """Of a ConfigMap with several."""
+LONGEST = 4096
+"""Characters of a line of answer."""
 
 
 class Importer(Struct, frozen=True):
@@ -104,7 +107,7 @@ class Source:
         return Problem(node.key_at or node.at, node.path, remark.text)
 
     def _rendered(self, problems: Iterable[Problem]) -> tuple[str, ...]:
-        return render(self._path, [self._placed(each) for each in problems])
+        return tuple(printable(line, LONGEST) for line in render(self._path, [self._placed(each) for each in problems]))
 
     def _placed(self, problem: Problem) -> Problem:
         """A problem of the text as one of the file that holds it."""
@@ -132,7 +135,8 @@ def _inside(path: str, data: bytes, texts: Mapping[str, Node], key: str | None) 
     wanted = key or (next(iter(texts)) if len(texts) == 1 else USUAL_KEY)
     node = texts.get(wanted)
     if node is None or not isinstance(node.value, str):
-        raise ConfigError((f"{path}: data: has no text {wanted}: name one of {', '.join(texts) or 'none'} with --key",))
+        named = printable(", ".join(texts), LONGEST)
+        raise ConfigError((f"{path}: data: has no text {wanted}: name one of {named or 'none'} with --key",))
     lines = None
     if node.at is not None:
         header = data.decode("utf-8-sig").splitlines()[node.at.line - 1][node.at.column - 1 :]

@@ -148,6 +148,19 @@ def test_a_file_that_cannot_be_read_is_2(machine: Machine, text: str, complaints
         assert line.startswith(f"{machine.config.with_name('theirs')}{complaint}"), line
 
 
+def test_what_a_file_says_does_no_harm_to_a_terminal(machine: Machine) -> None:
+    """Neither its keys nor what an importer repeats of it."""
+    teach(
+        machine,
+        "from supervisor import Remark, Translation\n"
+        "def translate(source): return Translation('widgets', {}, (Remark(f'{source} is odd'.replace('\\\\x1b', '\\x1b')),))",
+    )
+    answer = asked(machine, '{"\\u001b[31m": 1}')
+    assert (answer.code, "is odd" in answer.err, "\x1b" in answer.err) == (0, True, False)
+    answer = asked(machine, 'data: {"\\e[31m": "{}", b: "{}"}')
+    assert (answer.code, "[31m" in answer.err, "\x1b" in answer.err) == (2, True, False)
+
+
 def test_a_huge_file_is_refused_by_its_size(machine: Machine) -> None:
     """From standard input, too."""
     teach(machine, ACME)
