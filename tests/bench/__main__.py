@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, image, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
+from tests.bench import answers, image, infiniband, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -47,6 +47,9 @@ BENCHES: dict[str, Bench] = {
     "storm": nvidia_gpu.storm,
     "hung": nvidia_gpu.hung,
     "preferred": nvidia_gpu.preferred,
+    "rdma": infiniband.looks,
+    "ports": infiniband.polls,
+    "polling": infiniband.idle,
     "image": image.image,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1
