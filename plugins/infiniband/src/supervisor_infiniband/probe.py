@@ -29,7 +29,8 @@ class Probe:
         """
         self._deadline = deadline
         self._watch = Watch(config.poll, config.counters)
-        options = Options(host.sysfs, host.dev, hw_counters=config.hw_counters, simulated=simulated)
+        rtnetlink = config.rtnetlink and not simulated
+        options = Options(host.sysfs, host.dev, hw_counters=config.hw_counters, simulated=simulated, rtnetlink=rtnetlink)
         self._border = Border(PROGRAM, host, options, helped=False)
         self._lock = threading.Lock()
         self._number = 0

@@ -5,13 +5,29 @@ import resource
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from threading import Thread
 
+import msgspec
 import pytest
 
+from supervisor import Host, Outlet, StreamClosed
+from supervisor.border import framing
+from supervisor.border.messages import Answer, Beat
+from supervisor_infiniband.config import InfinibandConfig
+from supervisor_infiniband.probe import Probe
+from supervisor_infiniband.report import Poll, PortState
+from supervisor_infiniband.simulate import changes
+from supervisor_infiniband.simulate.machine import Machine
+from supervisor_infiniband.simulate.tree import Tree
 from supervisor_infiniband.sysfs import links
 from supervisor_infiniband.sysfs.links import Links
+from supervisor_infiniband.sysfs.messages import Options, Told, Watch
+from supervisor_infiniband.sysfs.survey import Survey
+from supervisor_infiniband.sysfs.watching import watch
 
 pytestmark = pytest.mark.requires("namespaces", "ip")
 
@@ -19,6 +35,10 @@ PATIENCE = 20.0
 """Seconds for what does come; it takes milliseconds."""
 CLONE_NEWNET = 0x40000000
 
+DUAL = "dual-port-infiniband"
+NEVER = Watch(poll=3600, counters=3600)
+
+Plant = Callable[[str | Machine], Tree]
 InNamespace = Callable[[Callable[[], None]], None]
 
 
@@ -130,3 +150,51 @@ def test_no_socket_is_said() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "Too many open files" in said
+
+
+def told(connection: socket.socket) -> Poll:
+    """What the stream has next."""
+    while True:
+        message = msgspec.msgpack.decode(framing.receive(connection, time.monotonic() + PATIENCE), type=Answer | Beat)
+        if isinstance(message, Answer):
+            return msgspec.msgpack.decode(message.value, type=Told).poll
+
+
+def test_a_change_is_polled_for_at_once(plant: Plant, in_namespace: InNamespace) -> None:
+    """Where the next poll is an hour away, and again where one change follows the other."""
+    tree = plant(DUAL)
+    survey = Survey(Options(str(tree.sys), str(tree.dev), PATIENCE, rtnetlink=True))
+    first = survey.look().report.devices[0]
+    (interface,) = first.ports[0].link.netdevs
+
+    def listen(there: socket.socket) -> None:
+        with closing(there), suppress(StreamClosed):
+            watch(survey, NEVER, Outlet(there))
+
+    def body() -> None:
+        ip(f"link set ib0 down name {interface.name}")
+        ip(f"link set {interface.name} up")
+        here, there = socket.socketpair()
+        listener = Thread(target=listen, args=(there,))
+        with closing(here):
+            listener.start()
+            assert told(here).counters  # so the first poll has been
+            for state in ("down", "up", "down"):
+                tree.become(changes.port(tree.machine, first.name, 1, state))
+                ip(f"link set far {'down' if state == 'up' else 'up'}")
+                (change,) = told(here).changes
+                assert change.link is not None
+                assert change.link.state == (PortState.ACTIVE if state == "up" else PortState.DOWN)
+        listener.join(PATIENCE)
+        assert not listener.is_alive()
+
+    in_namespace(body)
+
+
+def test_the_configuration_switches_it_on(plant: Plant) -> None:
+    """And a machine whose interfaces are not in this network namespace says so, at each look."""
+    tree = plant(DUAL)
+    for wanted in (False, True):
+        probe = Probe(Host(sysfs=str(tree.sys), dev=str(tree.dev)), InfinibandConfig(rtnetlink=wanted), deadline=PATIENCE)
+        with closing(probe):
+            assert any("hostNetwork" in notice for notice in probe.look().notices) == wanted

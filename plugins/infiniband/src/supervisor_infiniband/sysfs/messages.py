@@ -18,6 +18,8 @@ class Options(Struct, frozen=True):
     hw_counters: tuple[str, ...] = ()
     """Shell patterns."""
     simulated: str = ""
+    rtnetlink: bool = False
+    """Poll at once when an interface goes up or down."""
 
 
 class Look(Struct, frozen=True):

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from supervisor import Host, HostView, natural_order
 from supervisor_infiniband.report import Link, NetnsMode, Port, RdmaDevice, Report
-from supervisor_infiniband.sysfs import attributes, device, fingerprint, identity, nodes
+from supervisor_infiniband.sysfs import attributes, device, fingerprint, identity, links, nodes
 from supervisor_infiniband.sysfs.crew import Crew
 from supervisor_infiniband.sysfs.device import Place, Reading
 from supervisor_infiniband.sysfs.fingerprint import Fingerprint
@@ -149,6 +149,8 @@ class Survey:
         ids = self._identities.ids
         devices = [one.device for one in known.values() if one.id]
         devices += [structs.replace(moved, id=ids[moved.name]) for moved in away if moved.name in ids]
+        if self.options.rtnetlink and (problem := links.problem({name for one in devices for name in _interfaces(one)})):
+            notices = [*notices, problem]
         return Report(
             devices=tuple(sorted(_with_functions(devices), key=lambda one: (one.pci, natural_order(one.id)))),
             netns_mode=self._mode(),
@@ -160,6 +162,10 @@ class Survey:
 
     def _mode(self) -> NetnsMode:
         return _MODES.get(fingerprint.netns_mode(self.host), "")
+
+
+def _interfaces(device: RdmaDevice) -> Iterator[str]:
+    return (netdev.name for port in device.ports for netdev in port.link.netdevs)
 
 
 def _listed(directory: str) -> list[Key] | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from functools import partial
 
 from msgspec import Struct
@@ -12,23 +13,40 @@ from supervisor_infiniband.sysfs import counters, device, fingerprint, ports
 from supervisor_infiniband.sysfs.attributes import Nonsense
 from supervisor_infiniband.sysfs.device import Reading
 from supervisor_infiniband.sysfs.fingerprint import Fingerprint
+from supervisor_infiniband.sysfs.links import Links
 from supervisor_infiniband.sysfs.messages import Told, Watch
 from supervisor_infiniband.sysfs.ports import Sample
 from supervisor_infiniband.sysfs.survey import Key, Known, Survey, Taken
 
-SLICE = 0.5
+SLICE = 1.0
 """Seconds that one sleep lasts at most."""
 SOON = 0.1
-"""Seconds until the next poll while a device is late."""
+"""Seconds until the next poll while a device is late, and between two polls for which rtnetlink is the reason."""
 CARRIED = 2.0
 """Seconds between two polls of a VF or SF, if polls are not rarer: it is judged by the ports of the function that carries it."""
 
 
 def watch(survey: Survey, request: Watch, outlet: Outlet) -> None:
     """Send what is worth it, until nobody listens."""
+    with ExitStack() as listening:
+        _watch(survey, request, outlet, _ear(survey.options.rtnetlink, listening))
+
+
+def _ear(rtnetlink: bool, listening: ExitStack) -> Links | None:
+    """What hears of interfaces, where that is wanted and can be; why it cannot be, a look tells."""
+    if not rtnetlink:
+        return None
+    try:
+        return listening.enter_context(Links())
+    except OSError:
+        return None
+
+
+def _watch(survey: Survey, request: Watch, outlet: Outlet, ear: Links | None) -> None:
     watcher = Watcher(survey, max(1, int(CARRIED / request.poll)))
     poll_at = time.monotonic() + (request.poll if survey.taken is None else 0.0)  # the first look is on its way
-    counters_at = 0.0
+    polled_at, counters_at = float("-inf"), 0.0
+    heard = False
     while not outlet.closed:
         now = time.monotonic()
         if now >= poll_at:
@@ -36,9 +54,15 @@ def watch(survey: Survey, request: Watch, outlet: Outlet) -> None:
             if told.poll != Poll():
                 outlet.send(told)
             counters_at = now + request.counters if now >= counters_at else counters_at
-            poll_at = now + (SOON if watcher.expects else request.poll)
+            # What an interface does, its port may do a moment later.
+            polled_at, poll_at = now, now + (SOON if watcher.expects or heard else request.poll)
+            heard = False
         outlet.beat()
-        time.sleep(min(SLICE, max(0.0, poll_at - time.monotonic())))
+        pause = min(SLICE, max(0.0, poll_at - time.monotonic()))
+        if ear is None:
+            time.sleep(pause)
+        elif ear.wait(pause, watcher.interfaces):
+            heard, poll_at = True, min(poll_at, polled_at + SOON)
 
 
 class Sampled(Struct, frozen=True):
@@ -77,6 +101,11 @@ class Watcher:
         self.expects = False
         """Whether a device is late that was not told to be."""
 
+    @property
+    def interfaces(self) -> Collection[str]:
+        """Those on the ports, by name."""
+        return self._interfaces
+
     def poll(self, *, with_counters: bool) -> Told:
         """Ask each device whose turn it is once, and for counters all."""
         with self._survey.lock:
@@ -91,14 +120,17 @@ class Watcher:
         changes: list[Change] = []
         found: list[Counters] = []
         structure = self._turn == 0 and self._structure()
+        unsettled = self._silent | self._problems.keys()
         for key, answer in answers.items():
+            if answer is None and key not in unsettled:
+                continue
             if isinstance(answer, Sampled):
                 structure |= self._heard(key, answer, changes)
                 found += answer.counters
             elif isinstance(answer, Reading):
                 structure |= self._is_other(key, answer)
-            elif key in self._silent or key in self._problems:
-                structure = True  # it is again as it was
+            else:  # it is again as it was
+                structure = True
                 self._silent.discard(key)
                 self._problems.pop(key, None)
         changes += self._late(jobs.keys() - answers.keys())
