@@ -226,7 +226,7 @@ class Container:
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
-            for pid in _descendants(self._process.pid):
+            for pid in descendants(self._process.pid):
                 if _is_first(pid):
                     return pid
             time.sleep(0.005)
@@ -235,12 +235,13 @@ class Container:
         raise AssertionError(f"no container within {START_SECONDS} s:\n{self.log}")
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have."""
     for file in Path(f"/proc/{pid}/task").glob("*/children"):  # any thread may have started it
         with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
             for child in map(int, file.read_text().split()):
                 yield child
-                yield from _descendants(child)
+                yield from descendants(child)
 
 
 def _is_first(pid: int) -> bool:

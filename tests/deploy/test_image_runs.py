@@ -1,6 +1,8 @@
 """Containers of the image do their whole job, with no more rights and mounts than the DaemonSet gives them."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +11,14 @@ import pytest
 from supervisor.demo.gadget import LoopDevice
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from supervisor.testing import FakeHost
+from supervisor_infiniband.simulate import changes
+from supervisor_infiniband.simulate.files import Node
+from supervisor_infiniband.simulate.layouts import layout
+from supervisor_infiniband.simulate.tree import Tree
 from tests.bench import procfs
-from tests.deploy.image import Store
+from tests.deploy.image import Store, descendants
 from tests.deploy.others import third_party
-from tests.deploy.pod import Place, arguments
+from tests.deploy.pod import NEVER, Place, arguments
 from tests.system.rig import assert_sound
 
 pytestmark = [
@@ -24,6 +30,8 @@ pytestmark = [
 
 FUSE = "devices.device-plugin-supervisor.io/fuse"
 DISK = "devices.example.com/disk"
+VF = "rdma/vf"
+NO_CAPABILITIES = {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
 DISKS = range(600, 700)
 """Loop devices that no other test makes."""
 LOOK = """
@@ -50,6 +58,18 @@ def disk() -> Iterator[LoopDevice]:
     made = LoopDevice(DISKS)
     yield made
     made.close()
+
+
+@pytest.fixture
+def fabric(tmp_path: Path) -> Iterator[Tree]:
+    """A machine made of files, with a card on Ethernet and its 16 virtual functions; its nodes are real ones, of no device."""
+
+    def make(path: Path, node: Node) -> None:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(node.major, node.minor))
+
+    tree = Tree(tmp_path / "machine", layout("roce-16-vfs"), make)
+    yield tree
+    tree.close()
 
 
 def status(pid: int) -> dict[str, str]:
@@ -88,7 +108,7 @@ def test_least_privilege_is_enough(store: Store, place: Place, disk: LoopDevice)
         place.kubelet.wait_registered(DISK)
         told = status(container.pid)
         assert told["Uid"].split() == ["0"] * 4
-        assert {told[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+        assert told.items() >= NO_CAPABILITIES.items()
         assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2" if store.seccomp else "0")
 
         disk.plug()
@@ -107,6 +127,33 @@ def test_least_privilege_is_enough(store: Store, place: Place, disk: LoopDevice)
         assert writable(container.pid) == {"/var/lib/kubelet/device-plugins"}
         assert "Permission denied" not in container.log
         assert "Read-only file system" not in container.log
+    assert_sound(place.kubelet)
+
+
+def test_rdma_devices_need_nothing_more(store: Store, place: Place, fabric: Tree) -> None:
+    """What the base gives is enough to find them, to give one to a pod, and to follow their port, with no event of the kernel."""
+    place.move_to(FakeHost(fabric.root))
+    place.config["plugins"]["infiniband"] = {"lookInterval": NEVER, "poll": 0.2, "health": {"holdDown": 0}}
+    place.write()
+    addresses = [function.id for function in fabric.machine.functions if function.pf]
+    assert len(addresses) == 16
+    with place.running(store) as container:
+        place.kubelet.wait_devices(VF, dict.fromkeys(addresses, "Healthy"))
+        given = place.kubelet.add_pod("trainer", {VF: 1})
+        assert given.admitted, given.message
+        options = given.containers["main"].options
+        verbs = fabric.sys / "class/infiniband_verbs"
+        (uverbs,) = (
+            each.name for each in verbs.glob("uverbs*") if (each / "ibdev").read_text().strip() == options.envs["RDMA_DEVICES"]
+        )
+        assert [node.host_path for node in options.devices] == [f"/dev/infiniband/{uverbs}", "/dev/infiniband/rdma_cm"]
+        for state, listed in (("down", "Unhealthy"), ("up", "Healthy")):
+            fabric.become(changes.port(fabric.machine, "mlx5_0", 1, state))
+            place.kubelet.wait_devices(VF, dict.fromkeys(addresses, listed))
+        (reader,) = descendants(container.pid)
+        assert status(reader).items() >= NO_CAPABILITIES.items()
+        assert writable(reader) == {"/var/lib/kubelet/device-plugins"}
+        print(f"{procfs.usage(container.pid).rss:.1f} MB resident, and {procfs.usage(reader).rss:.1f} MB of what reads sysfs")
     assert_sound(place.kubelet)
 
 
