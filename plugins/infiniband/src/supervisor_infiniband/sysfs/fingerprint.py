@@ -29,13 +29,18 @@ def netns_mode(host: Host) -> str:
     return said.decode(errors="replace").strip()
 
 
+def same_devices(now: Fingerprint, before: Fingerprint) -> bool:
+    """Whether everything but interfaces is as it was."""
+    return all(now[name] == before[name] for name in now if name != NET)
+
+
 def differs(host: Host, now: Fingerprint, before: Fingerprint, interfaces: Collection[str], functions: Collection[str]) -> bool:
     """Whether a look is worth it. Of interfaces only those count that are known, or lie on a known function (by the last word of
     its path): on a busy node those of pods come and go all the time.
     """
     if now == before:
         return False
-    if any(now[name] != before[name] for name in now if name != NET):
+    if not same_devices(now, before):
         return True
     return any(name in interfaces or _function(host, str(name)) in functions for name in now[NET] ^ before[NET])
 
