@@ -124,7 +124,9 @@ class _Writer(yaml.SafeDumper):
         return self.represent_sequence(f"{_CORE_TAG}seq", items, flow_style=flat)
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        plain = _resolve(text) == (text, None)
+        plain = _resolve(text) == (text, None) and not _LINE_END.search(
+            text
+        )  # between other quotes some line ends become others
         return self.represent_scalar(f"{_CORE_TAG}str", text, style=None if plain else '"')
 
 

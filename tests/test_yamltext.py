@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor.yamltext import DEEPEST, Node, Position, read, write
@@ -229,6 +229,8 @@ _PLAIN = st.recursive(
 
 
 @given(_PLAIN)
+@example("\x85")
+@example(["\u2028 ", "a\r\nb", "a\n\n"])
 def test_what_is_written_is_read_as_the_same(value: Any) -> None:
     """Words that look like numbers, numbers, control characters, lists in lists."""
     root, problems = read(write(value).encode())
