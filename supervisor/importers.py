@@ -135,8 +135,8 @@ def _inside(path: str, data: bytes, texts: Mapping[str, Node], key: str | None) 
     wanted = key or (next(iter(texts)) if len(texts) == 1 else USUAL_KEY)
     node = texts.get(wanted)
     if node is None or not isinstance(node.value, str):
-        named = printable(", ".join(texts), LONGEST)
-        raise ConfigError((f"{path}: data: has no text {wanted}: name one of {named or 'none'} with --key",))
+        known = printable(", ".join(texts), LONGEST)
+        raise ConfigError((f"{path}: data: has no text {wanted}: name one of {known or 'none'} with --key",))
     lines = None
     if node.at is not None:
         header = data.decode("utf-8-sig").splitlines()[node.at.line - 1][node.at.column - 1 :]
@@ -183,6 +183,6 @@ def text_of(translation: Translation) -> str:
         for package in plugins.installed():
             if package.name == translation.plugin:
                 document.decode_plugin(package.name, plugins.load(package).config_type)
-    except (ConfigError, yaml.YAMLError) as error:
+    except (ConfigError, UnicodeError, yaml.YAMLError) as error:
         raise PluginFailed(f"the importer's answer is no configuration: {error}") from error
     return text

@@ -237,8 +237,10 @@ def test_auxiliary_devices_but_for_sub_functions_are_left_out() -> None:
 
 def test_a_name_that_cannot_be_one_is_told() -> None:
     """So is a second resource of one name."""
-    found = translate(listed(resource("a b", selectors=rdma()), resource(selectors=rdma()), resource(selectors=rdma())))
-    assert [pool.resource for pool in config_of(found).pools] == ["intel.com/a"]
+    vendor = rdma(vendors=["15b3"])
+    found = translate(listed(resource("a b", selectors=vendor), resource(selectors=rdma()), resource(selectors=rdma())))
+    (pool,) = config_of(found).pools
+    assert (pool.resource, pool.match[0].not_) == ("intel.com/a", (Match(kind=("pf", "vf"), vendor=("15b3",)),))
     assert "'intel.com/a b' is no resource name" in lost(found)["resourceList[0]"]
     assert "is there already" in lost(found)["resourceList[2]"]
 

@@ -51,17 +51,18 @@ class Pools:
         """These have been read; what else is in them is nobody's."""
         self._lost += [remark for reader in readers for remark in reader.unread()]
 
-    def add(self, pool: Facts, at: Place) -> None:
-        """A pool, unless our configuration would not take it, or has its name already."""
+    def add(self, pool: Facts, at: Place) -> bool:
+        """A pool, unless our configuration would not take it, or has its name already; whether it is there now."""
         if pool["name"] in self._pools:
             self.lose(f"{pool['name']} is there already, above: this one is left out.", at)
-            return
+            return False
         try:
             msgspec.convert(pool, Pool)
         except msgspec.ValidationError as error:
             self.lose(f"It is left out, since it cannot be said here: {error}.", at)
-            return
+            return False
         self._pools[pool["name"]] = pool
+        return True
 
     def __len__(self) -> int:
         return len(self._pools)

@@ -54,9 +54,9 @@ def _resource(entry: Reader, pools: Pools, denied: list[Facts]) -> None:
         matches += _selected(selector, kind, pools, denied, rdma=rdma)
     _besides(entry, name, pools)
     pools.leave(entry)
-    if matches:
-        pool = {"name": name, "match": matches, "pcideviceInfo": True}
-        pools.add(pool | ({"deviceInfo": True} if kind.lower() == "netdevice" else {}), entry.place)
+    pool = {"name": name, "match": matches, "pcideviceInfo": True}
+    if matches and not pools.add(pool | ({"deviceInfo": True} if kind.lower() == "netdevice" else {}), entry.place):
+        denied += matches
 
 
 def _besides(entry: Reader, name: str, pools: Pools) -> None:
