@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -29,16 +29,30 @@ class Nonsense(Exception):
     """What an attribute says cannot be so, or a needed one cannot be read; the text is a sentence."""
 
 
-def raw(path: str) -> bytes | None:
-    """What a file has; ``None`` where it is absent or cannot be read. May hang."""
+def raw(path: str, directory: int | None = None) -> bytes | None:
+    """What a file has; ``None`` where it is absent or cannot be read. May hang. ``directory``: a descriptor that ``path`` begins at."""
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, _FLAGS, dir_fd=directory)
     except OSError:
         return None
     try:
         return os.read(descriptor, MAX_BYTES)
     except OSError:  # EINVAL: an empty slot, an interface that is down
         return None
+    finally:
+        os.close(descriptor)
+
+
+def raws(directory: str, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Of many files of one directory those that can be read; its path, which is long, is walked once. May hang."""
+    try:
+        descriptor = os.open(directory, _FLAGS | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        for name in names:
+            if (found := raw(name, descriptor)) is not None:
+                yield name, found
     finally:
         os.close(descriptor)
 

@@ -29,8 +29,8 @@ def read(device: str, directory: str, reading: Reading) -> tuple[Counters, ...]:
 
 
 def _values(directory: str, names: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for name in names:
-        text = (attributes.raw(f"{directory}/{name}") or b"").strip()
+    for name, found in attributes.raws(directory, names):
+        text = found.strip()
         if text.isdigit() and len(text) <= _MOST_DIGITS:
             value = int(text) * (_WORD if name in _DATA else 1)
             if value <= _MOST:

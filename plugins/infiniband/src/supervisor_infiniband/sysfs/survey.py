@@ -19,6 +19,9 @@ from supervisor_infiniband.sysfs.identity import Candidate, Identities
 from supervisor_infiniband.sysfs.messages import Options
 from supervisor_infiniband.sysfs.nodes import Nodes
 
+_MORE_TRIES = 2
+"""Further looks while devices come, go or are renamed: one that is renamed after it was listed would seem to have gone."""
+
 Key = tuple[str, int]
 """An RDMA device as long as it is not made anew: kernel name and inode."""
 
@@ -68,17 +71,27 @@ class Survey:
     def look(self) -> Taken:
         """Look at everything. Raises ``OSError`` where there is no sysfs, which is not the same as one without RDMA devices."""
         with self.lock:
-            mark = fingerprint.take(self.host)
-            found = nodes.look(self.host)
-            places, lost, notices = self._places(found)
-            known = self._read(places)
-            away = self._elsewhere(found, {key[0] for key in places} | lost)
-            self._settle(known, away)
-            known = {key: structs.replace(one, id=self._identities.ids.get(key[0], "")) for key, one in known.items()}
-            refused = dict(self._identities.refused) | dict.fromkeys(lost, "its entry in /sys/class/infiniband leads nowhere")
-            report = self._report(known, away, found, refused, notices)
-            self.taken = Taken(time.monotonic_ns(), report, mark, known)
-            return self.taken
+            before = self._identities
+            taken = self._look()
+            for _ in range(_MORE_TRIES):
+                if fingerprint.same_devices(fingerprint.take(self.host), taken.fingerprint):
+                    break
+                self._identities = before  # under both of its names a device would be two
+                taken = self._look()
+            self.taken = taken
+            return taken
+
+    def _look(self) -> Taken:
+        mark = fingerprint.take(self.host)
+        found = nodes.look(self.host)
+        places, lost, notices = self._places(found)
+        known = self._read(places)
+        away = self._elsewhere(found, {key[0] for key in places} | lost)
+        self._settle(known, away)
+        known = {key: structs.replace(one, id=self._identities.ids.get(key[0], "")) for key, one in known.items()}
+        refused = dict(self._identities.refused) | dict.fromkeys(lost, "its entry in /sys/class/infiniband leads nowhere")
+        report = self._report(known, away, found, refused, notices)
+        return Taken(time.monotonic_ns(), report, mark, known)
 
     def _places(self, found: Nodes) -> tuple[dict[Key, Place], set[str], list[str]]:
         """Where each device is read, the names that lead nowhere, and what could not be seen."""
