@@ -91,17 +91,16 @@ class Tree:
     def _rename(self, before: str, after: str, name: str) -> None:
         """Move the directory of an RDMA device, and its link of the class in one step: it is never without a name, nor has two."""
         link, old = f"sys/class/infiniband/{name}", f"sys/class/infiniband/{before.rpartition('/')[2]}"
+        for path in [path for path in self._files if path.endswith("/ibdev") and self._files[path] == _line(old)]:
+            self._write(path, _line(link), None)
+            self._files[path] = _line(link)
         new = self.root / ".new/new"
         self._make(new, Link(after), (self.root / link).parent)
         (self.root / before).rename(self.root / after)
         new.replace(self.root / old)
         (self.root / old).rename(self.root / link)
-        moved = {
-            after + path.removeprefix(before) if path.startswith(f"{before}/") else path: self._files[path]
-            for path in self._files
-        }
-        del moved[old]
-        self._files = moved | {link: Link(after)}
+        self._files = {_moved(path, before, after): content for path, content in self._files.items() if path != old}
+        self._files[link] = Link(after)
 
     def _make(self, new: Path, content: Content, parent: Path) -> None:
         if isinstance(content, bytes):
@@ -137,6 +136,15 @@ def _renamed(before: Machine, after: Machine) -> Iterator[tuple[str, str, str]]:
         if new.name not in taken and new == structs.replace(hca, name=new.name):
             home = f"sys/{function.path}/infiniband"
             yield f"{home}/{hca.name}", f"{home}/{new.name}", new.name
+
+
+def _line(path: str) -> bytes:
+    """The last word of a path, as an attribute has it."""
+    return f"{path.rpartition('/')[2]}\n".encode()
+
+
+def _moved(path: str, before: str, after: str) -> str:
+    return after + path.removeprefix(before) if path.startswith(f"{before}/") else path
 
 
 def _rank(content: Content, path: str) -> int:
