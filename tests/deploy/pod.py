@@ -1,4 +1,4 @@
-"""The pod of ``deploy/base`` as podman runs it: with the manifest's security context, arguments and mounts, and nothing else."""
+"""The pod of ``deploy/base``, and of components with it, as podman runs it: with the manifest's security context, arguments and mounts, and nothing else."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ import yaml
 from supervisor.kubelet.simulator import KubeletSimulator
 from supervisor.testing import FakeHost
 from tests.deploy.image import IMAGE, Container, Store
-from tests.deploy.rendering import BASE, FOLDER, kustomize, one, pod_spec
+from tests.deploy.rendering import BASE, one, pod_spec, rendered
 
 NEVER = 86400
 """Seconds between timed looks: what is found was found by an event."""
@@ -22,18 +22,25 @@ _POD_SECURITY = {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "Ru
 
 
 @functools.cache
-def manifest() -> tuple[dict[str, Any], dict[str, Any]]:
+def manifest(*components: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the DaemonSet of the base says of its pods, and the configuration that the base has, as kustomize renders them."""
-    objects = kustomize(FOLDER / BASE)
+    objects = rendered(BASE, components)
     return pod_spec(objects), dict(yaml.safe_load(one(objects, "ConfigMap")["data"]["config.yaml"]))
 
 
-def arguments(store: Store, sources: Mapping[str, Path], *, image: str = IMAGE, command: tuple[str, ...] = ()) -> list[str]:
+def arguments(
+    store: Store,
+    sources: Mapping[str, Path],
+    *,
+    image: str = IMAGE,
+    command: tuple[str, ...] = (),
+    components: tuple[str, ...] = (),
+) -> list[str]:
     """What podman is told: options, image, and the manifest's arguments or another command.
 
     ``sources`` has what is to be mounted in place of the node's directories, by the names of volumes.
     """
-    pod, _ = manifest()
+    pod, _ = manifest(*components)
     (container,) = (each for each in pod["containers"] if each["name"] == "supervisor")
     entry = ["--entrypoint", command[0]] if command else []
     told = command[1:] if command else container["args"]
@@ -72,6 +79,9 @@ class Place:
 
     def __init__(self, kubelet: KubeletSimulator, folder: Path) -> None:
         self.kubelet = kubelet
+        self.folder = folder
+        self.components: tuple[str, ...] = ()
+        """Besides the base."""
         self.config = copy.deepcopy(manifest()[1])
         self.config["plugins"]["generic"]["lookInterval"] = NEVER
         self.sources = {name: folder / name for name in ("config", "run-udev")}
@@ -88,9 +98,16 @@ class Place:
             self.sources[f"sys-{name}"] = machine.path(f"/sys/{name}")
             self.sources[f"sys-{name}"].mkdir(parents=True, exist_ok=True)
 
+    def publish(self) -> None:
+        """Have the component for files that runtimes and CNI plugins read, and its directories."""
+        self.components = ("components/cdi",)
+        for name in ("cdi", "device-info"):
+            self.sources[name] = self.folder / name
+            self.sources[name].mkdir()
+
     def running(self, store: Store, image: str = IMAGE) -> Container:
         """The container of the pod, to be entered."""
-        return Container(store, self._log, *arguments(store, self.sources, image=image))
+        return Container(store, self._log, *arguments(store, self.sources, image=image, components=self.components))
 
     def offer(self, name: str, **match: Any) -> None:
         """One more resource for the generic plugin; a running supervisor notices."""

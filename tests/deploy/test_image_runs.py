@@ -157,6 +157,29 @@ def test_rdma_devices_need_nothing_more(store: Store, place: Place, fabric: Tree
     assert_sound(place.kubelet)
 
 
+def test_files_for_runtimes_need_the_component(store: Store, place: Place, fabric: Tree) -> None:
+    """With ``cdi`` the two directories can be written, where the plugin looks for them by default, and nothing else more."""
+    pool = {"name": VF, "match": [{"kind": ["vf"]}], "cdi": True, "deviceInfo": True}
+    place.move_to(FakeHost(fabric.root))
+    place.config["plugins"]["infiniband"] = {"resources": [pool]}
+    place.write()
+    place.publish()
+    with place.running(store) as container:
+        place.kubelet.wait_registered(VF)
+        given = place.kubelet.add_pod("trainer", {VF: 1})
+        assert given.admitted, given.message
+        main = given.containers["main"]
+        ((device,),) = main.devices.values()
+        info = json.loads((place.sources["device-info"] / f"rdma-vf-{device}-device.json").read_text())
+        assert info["pci"]["pci-address"] == device
+        (spec,) = (json.loads(path.read_text()) for path in place.sources["cdi"].iterdir())
+        assert main.options.cdi_devices == (f"{spec['kind']}={device}",)
+        assert device in [each["name"] for each in spec["devices"]]
+        assert not main.options.devices
+        directories = {"/run/cdi", "/run/k8s.cni.cncf.io/devinfo/dp"}  # where a Debian's /var/run leads
+        assert writable(container.pid) == {"/var/lib/kubelet/device-plugins"} | directories
+
+
 def test_a_device_can_be_seen_but_not_opened(store: Store, place: Place) -> None:
     """What the other tests rely on: in such a container a node has its numbers, and opening it fails; without ``nodev`` it would not."""
     told = arguments(store, place.sources, command=("python", "-c", LOOK))
