@@ -41,7 +41,7 @@ class Guest:
         self._ended = False
         self._running = ExitStack()
 
-    def told(self, step: str, timeout: float = 120.0) -> Mapping[str, Any]:
+    def told(self, step: str, timeout: float = 300.0) -> Mapping[str, Any]:
         """Wait for this step and return what was told with it. Raises ``AssertionError`` with the console when it does not come."""
         with self._changed:
             self._changed.wait_for(lambda: step in self.steps or self._ended, timeout)

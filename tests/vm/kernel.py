@@ -37,8 +37,11 @@ class Kernel(NamedTuple):
 
 def headers() -> Path | None:
     """What modules for Debian's kernel are built against, where it is installed: the newest."""
-    found = [*Path("/lib/modules").glob("*-amd64/build/Makefile")]
-    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+    found = [path.parent for path in Path("/lib/modules").glob("*-amd64/build/Makefile")]
+    whole = [
+        path for path in found if not {"cloud", "rt"} & {*path.parent.name.split("-")}
+    ]  # without RDMA, or not what nodes run
+    return max(whole, key=lambda path: path.stat().st_mtime, default=None)
 
 
 @functools.cache

@@ -111,11 +111,19 @@ def opened(path: str) -> str:
     return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISCHR(found.st_mode) else "no character device"
 
 
+def names() -> list[str]:
+    """The RDMA devices of this network namespace."""
+    return sorted(path.name for path in Path("/sys/class/infiniband").iterdir())
+
+
 def on_a_function(node: Node, others: Mapping[str, str]) -> None:
-    """A device of a PCI function, which moves to another network namespace and back."""
+    """A device of a PCI function, which is renamed, and moves to another network namespace and back."""
     run("insmod /run/hca.ko")
     device = Path("/sys/class/infiniband/hca0/device").resolve().name
     tell("plugged", devices=node.wait({**others, device: "Healthy"}), device=device)
+    run("rdma dev set hca0 name storage0")
+    wait_for(lambda: "storage0" in node.metrics(), PATIENCE, "its new name")
+    tell("renamed", devices=node.wait({**others, device: "Healthy"}), names=names())
     before = node.uevents()
     ACTIVE.write_text("N")
     tell("silently down", devices=node.wait({**others, device: "Unhealthy"}), uevents=node.uevents(), before=before)
@@ -123,12 +131,12 @@ def on_a_function(node: Node, others: Mapping[str, str]) -> None:
     node.wait({**others, device: "Healthy"})
     run("rdma system set netns exclusive")
     run("ip netns add pod")
-    run("rdma dev set hca0 netns pod")
+    run("rdma dev set storage0 netns pod")
     wait_for(lambda: node.away(device), PATIENCE, "a device that is elsewhere")
     tell(
         "moved",
         devices=node.wait({**others, device: "Healthy"}),
-        here=sorted(path.name for path in Path("/sys/class/infiniband").iterdir()),
+        names=names(),
         nodes=sorted(path.name for path in Path("/sys/class/infiniband_verbs").glob("uverbs*")),
         refused=node.kubelet.add_pod("late", {RESOURCE: 1}).message,
         status=node.status(),
