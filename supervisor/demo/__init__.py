@@ -2,7 +2,8 @@
 
 play            the order of the acts, and the way out of them
 acts            what happens, and what must be true for an act to have succeeded
-gpus            the same for GPUs that a plugin simulates
+simulated       the same for devices that a plugin simulates
+gpus rdma       which these are, and what becomes of them
 scene           what is on the stage in all acts, and the waits that they share
 hardware        which devices of this machine take part, as a configuration file
 gadget          a device that can be taken away and brought back

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from supervisor.demo import gpus
+from supervisor.demo import gpus, rdma
 from supervisor.demo.gadget import make_gadget
 from supervisor.demo.hardware import PLUGIN, configuration, present
 from supervisor.demo.programs import Failed, Opened, devices, run_pod
@@ -29,7 +29,8 @@ def look(scene: Scene) -> str:
     scene.families = (*found, scene.gadget.family())
     pod_resources = scene.place / "pod-resources" / "kubelet.sock"
     scene.configuration = configuration(scene.families, scene.gadget.look_interval, pod_resources)
-    scene.configure(gpus.OFF if gpus.PLUGIN in scene.packages else "")
+    later = (each for each in (gpus.GPUS, rdma.CARDS) if each.plugin in scene.packages)
+    scene.configure({each.plugin: each.off for each in later})
     scene.stage.quote(scene.config.read_text().splitlines())
     if not found:
         scene.stage.say("None of the devices that this demo knows is on this machine, so it goes on with one that it makes.")

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from subprocess import SubprocessError
 from typing import NamedTuple
 
-from supervisor.demo import acts, gpus
+from supervisor.demo import acts, gpus, rdma
 from supervisor.demo.interruptions import Interrupted, Interruptions
 from supervisor.demo.place import workplace
 from supervisor.demo.scene import Scene
@@ -50,9 +50,15 @@ ACTS = (
     Act("The supervisor is killed", "As in an upgrade, a second one is started first.", acts.hand_over),
     Act(
         "GPUs that are not here",
-        f"The plugin {gpus.PLUGIN} can simulate them. The configuration of the running supervisor gets this:",
+        f"The plugin {gpus.GPUS.plugin} can simulate them. The configuration of the running supervisor gets this:",
         gpus.simulate,
-        gpus.PLUGIN,
+        gpus.GPUS.plugin,
+    ),
+    Act(
+        "Network cards that are not here",
+        f"The plugin {rdma.CARDS.plugin} can simulate RDMA devices. The configuration gets this, too:",
+        rdma.simulate,
+        rdma.CARDS.plugin,
     ),
 )
 

@@ -29,7 +29,11 @@ class Scene:
     gadget: Gadget = field(init=False)
     families: tuple[Family, ...] = ()
     configuration: str = ""
-    """That of this machine's devices; acts add to it."""
+    """That of this machine's devices."""
+    sections: dict[str, str] = field(default_factory=dict)
+    """Plugin → what acts add to it."""
+    simulated: list[str] = field(default_factory=list)
+    """Resources of devices that are not there, as they join."""
     owner: SupervisorProcess | None = None
     standby: SupervisorProcess | None = None
     held: dict[str, list[str]] = field(default_factory=dict)
@@ -41,12 +45,13 @@ class Scene:
 
     @property
     def resources(self) -> list[str]:
-        return [family.resource for family in self.families]
+        return [*(family.resource for family in self.families), *self.simulated]
 
-    def configure(self, addition: str) -> None:
-        """Have the configuration file say this machine's devices and ``addition``; replaced in one step, as editors do."""
+    def configure(self, sections: Mapping[str, str]) -> None:
+        """Put these plugins' sections into the configuration file beside what it has; replaced in one step, as editors do."""
+        self.sections |= sections
         fresh = self.config.with_suffix(".new")
-        fresh.write_text(self.configuration + addition)
+        fresh.write_text(self.configuration + "".join(self.sections.values()))
         fresh.replace(self.config)
 
     def start_supervisor(self, name: str) -> SupervisorProcess:
@@ -94,9 +99,9 @@ class Scene:
             if (now := self.kubelet.pod(pod).device_ids) != ids:
                 raise Failed(f"pod {pod} held {', '.join(ids)} and now holds {', '.join(now) or 'nothing'}")
 
-    def check_streams(self, position: int, resources: Iterable[str]) -> None:
-        """Raise ``Failed`` unless the kubelet's streams of these resources have gone on since ``position``."""
-        undisturbed = set(resources)
+    def check_streams(self, position: int) -> None:
+        """Raise ``Failed`` unless the kubelet's streams of all resources have gone on since ``position``."""
+        undisturbed = set(self.resources)
         for event in self.kubelet.events.since(position):
             if event.kind in {EventKind.STREAM_OPENED, EventKind.STREAM_ENDED} and event["resource"] in undisturbed:
                 raise Failed(f"the kubelet's stream of {event['resource']} has not gone on")

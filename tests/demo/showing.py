@@ -16,7 +16,7 @@ from typing import Self
 PATIENCE = 60.0
 """Seconds for any sign of life; far above what the whole demo takes."""
 
-ACTS = 7
+ACTS = 8
 
 
 class Showing:

@@ -82,19 +82,33 @@ def test_simulated_gpus_fail_and_recover(shown: Showing) -> None:
     assert sorted(numa.values()) == ["0"] * 4 + ["1"] * 4
     near = re.findall(r"^ +(GPU-\S+) .* inference$", shown.output, re.MULTILINE)
     assert [numa[device] for device in near] == ["1", "1"]
-    failed, end = shown.output.split(" is Unhealthy at the kubelet")
+    failed, end, *_ = shown.output.split(" is Unhealthy at the kubelet")
     assert failed.split()[-1] in numa
     assert re.search(r"^ +XID 95: .*reset[^✗]*Healthy at the kubelet", end, re.MULTILINE)
 
 
-def test_without_their_plugin_there_are_no_simulated_gpus(tmp_path: Path) -> None:
-    """It says which package is missing, and that is no failure."""
-    with Showing(python=_environment_without("nvidia_gpu", tmp_path)) as demo:
+def test_a_port_of_a_simulated_card_goes_down_and_comes_back(shown: Showing) -> None:
+    """A pod gets two cards that are near to each other; a port of one goes down, with its reason, and comes back by itself."""
+    numa = dict(re.findall(r"^ +(0000:\S+) +([01]) +Healthy +\S+$", shown.output, re.MULTILINE))
+    assert sorted(numa.values()) == ["0"] * 4 + ["1"] * 4
+    near = re.findall(r"^ +(0000:\S+) .* storage$", shown.output, re.MULTILINE)
+    assert [numa[device] for device in near] == ["1", "1"]
+    *_, failed, end = shown.output.split(" is Unhealthy at the kubelet")
+    assert failed.split()[-1] in near
+    assert re.search(
+        r"^ +PortDown: port 1 is DOWN.*allocatable 7 of 8.*Healthy at the kubelet.*✓", end, re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.mark.parametrize("package", ["nvidia-gpu", "infiniband"])
+def test_without_their_plugin_there_are_no_simulated_devices(package: str, tmp_path: Path) -> None:
+    """It says which package is missing, and that is no failure; the others simulate theirs."""
+    with Showing(python=_environment_without(package.replace("-", "_"), tmp_path)) as demo:
         code, errors = demo.end()
         assert (code, errors) == (0, ""), demo.output
         assert demo.done == ACTS - 1
-        assert "nvidia-gpu: " not in demo.output
-        assert "Left out, since the plugin is missing: pip install device-plugin-supervisor-nvidia-gpu" in demo.output
+        assert f"{package}: " not in demo.output
+        assert f"Left out, since the plugin is missing: pip install device-plugin-supervisor-{package}" in demo.output
         assert demo.left_behind() == []
 
 

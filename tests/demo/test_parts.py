@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo import gpus, place
+from supervisor.demo import gpus, place, rdma
 from supervisor.demo.gadget import Gadget, LoopDevice, PseudoTerminal
 from supervisor.demo.hardware import FAMILIES, MOST_FAMILIES, Family, configuration, present
 from supervisor.demo.interruptions import Interrupted, Interruptions
@@ -76,8 +76,10 @@ def test_every_family_is_a_good_configuration(tmp_path: Path) -> None:
         Family("pty", "path: /dev/shm/dps-demo-x/pty, containerPath: /dev/gadget"),
     ]
     machine = configuration([*FAMILIES, *gadgets], 5, tmp_path / "kubelet.sock")
-    for section in ("", gpus.OFF, gpus.section(tmp_path), gpus.section(tmp_path, gpus.SCRIPT)):
-        _check(tmp_path / "config.yaml", machine + section)
+    first = ("", gpus.GPUS.off, gpus.section(tmp_path), gpus.section(tmp_path, gpus.SCRIPT))
+    second = ("", rdma.CARDS.off, rdma.section(), rdma.section(rdma.script("mlx5_4")))
+    for sections in zip(first, second, strict=True):
+        _check(tmp_path / "config.yaml", "".join([machine, *sections]))
 
 
 def _check(file: Path, text: str) -> None:
