@@ -203,7 +203,7 @@ class InfinibandConfig(_Section, frozen=True):
     judgement: Judgement = field(default=Judgement(), name="health")
     poll: Annotated[float, Meta(ge=0.1, le=2)] = 1.0
     """Seconds between two looks at the ports, whose changes the kernel does not tell."""
-    counters: Annotated[float, Meta(ge=1, le=3600)] = 15.0
+    counters: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     """Seconds between two readings of the counters."""
     hw_counters: tuple[Pattern, ...] = (
         "out_of_sequence",

@@ -38,7 +38,7 @@ class Watch(Struct, frozen=True):
     """Turns the connection into a stream of ``Told``."""
 
     poll: float = 1.0
-    counters: float = 15.0
+    counters: float = 30.0
 
 
 class Told(Struct, frozen=True):
