@@ -123,6 +123,20 @@ def test_a_forgotten_simulation_ends(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_trees_of_others_that_have_ended_are_swept(simulate: Simulate, tmp_path: Path) -> None:
+    """What a process has left that was killed goes at the next start; what is in use, or might be in a moment, stays."""
+    living = simulate(DUAL)
+    (used,) = tmp_path.iterdir()
+    old, young, other = (tmp_path / name for name in ("supervisor-infiniband-old", "supervisor-infiniband-young", "other"))
+    for path in (old, young, other):
+        (path / "sys").mkdir(parents=True)
+    for path in (old, other, used):
+        os.utime(path, (0, 0))
+    simulate(DUAL)
+    assert {path for path in (used, old, young, other) if path.exists()} == {used, young, other}
+    assert len(living.look().devices) == 2
+
+
 def test_another_place(simulate: Simulate, tmp_path: Path) -> None:
     """Where there can be no directory in the first place, the next one is taken."""
     probe = simulate(DUAL, places=(str(tmp_path / "missing"), str(tmp_path)))

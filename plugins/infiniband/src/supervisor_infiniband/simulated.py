@@ -1,7 +1,11 @@
 """The probe of a machine that is not there: its tree is written to a directory, a script plays on it, and the real probe reads it."""
 
+import contextlib
+import fcntl
 import logging
+import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -19,6 +23,8 @@ from supervisor_infiniband.simulate.script import Step, apply, opening, parse
 from supervisor_infiniband.simulate.tree import Tree
 
 _PREFIX = "supervisor-infiniband-"
+_YOUNG = 60.0
+"""Seconds until a directory that nobody has locked is nobody's."""
 _LOG = logging.getLogger(__name__)
 PLACES = (None, "/dev/shm")  # noqa: S108 -- mkdtemp picks the name
 """Where a tree may lie, by preference: where temporary files do, else where every container may write, even one whose root is
@@ -42,11 +48,12 @@ class SimulatedProbe:
         self._failed = ""
         try:
             tree = _planted(opening(beginning, steps), places)
+            player = _Player(tree, steps, beginning)
         except OSError as error:
             self._failed = f"the simulation needs a directory that can be written, and there is none: {error}"
             return
         self._probe = Probe(Host(sysfs=str(tree.sys), dev=str(tree.dev)), config, simulated=name)
-        self._end = weakref.finalize(self, _end, _Player(tree, steps, beginning), self._probe)
+        self._end = weakref.finalize(self, _end, player, self._probe)
 
     @property
     def restarts(self) -> int:
@@ -81,6 +88,7 @@ def _planted(machine: Machine, places: Sequence[str | None]) -> Tree:
     errors = []
     for place in places:
         try:
+            _sweep(Path(place or tempfile.gettempdir()))
             root = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
         except OSError as error:
             errors.append(error)
@@ -93,11 +101,33 @@ def _planted(machine: Machine, places: Sequence[str | None]) -> Tree:
     raise errors[0]
 
 
+def _sweep(place: Path) -> None:
+    """Remove the trees of processes that have ended: a supervisor leaves at once when it is told to, and clears nothing away."""
+    for old in place.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # in use, another's, or gone meanwhile
+            found = old.lstat()
+            if found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _YOUNG:
+                os.close(_lock(old))
+                shutil.rmtree(old)
+
+
+def _lock(root: Path) -> int:
+    """A descriptor that marks a directory as in use for the life of this process. Raises ``OSError`` where another has it."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class _Player:
     """A thread that lets a script happen to a tree, until it is over."""
 
     def __init__(self, tree: Tree, steps: Sequence[Step], beginning: Machine) -> None:
         self._tree = tree
+        self._lock = _lock(tree.root)
         self._begun = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, args=(steps, beginning), name="simulate RDMA", daemon=True)
@@ -107,6 +137,7 @@ class _Player:
         self._stop.set()
         self._thread.join()
         self._tree.close()
+        os.close(self._lock)
 
     def _play(self, steps: Sequence[Step], beginning: Machine) -> None:
         for step in steps:
