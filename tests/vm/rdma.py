@@ -42,6 +42,7 @@ class Node:
         section = {
             "lookInterval": 3600,
             "health": {"holdDown": 0.5},
+            "rtnetlink": True,
             "resources": [{"name": "hca", "charDevices": ["umad", "rdma_cm"]}],
         }
         self.process = running.enter_context(Process(self.kubelet.paths, Path("/run"), {"infiniband": section}, Host()))

@@ -52,10 +52,11 @@ def test_its_own_nodes_can_be_opened(machine: Guest) -> None:
 
 
 def test_a_port_goes_down_and_comes_back(machine: Guest) -> None:
-    """No event tells of it."""
+    """No uevent tells of it; rtnetlink does, for this is the network namespace of the host."""
     down = machine.told("down")
     assert [*down["devices"].values()] == ["Unhealthy"]
     assert "DOWN" in down["status"]
+    assert "rtnetlink" not in down["status"]  # no notice that it cannot be heard
     assert down["uevents"] == down["before"]
     assert [*machine.told("up")["devices"].values()] == ["Healthy"]
 
