@@ -19,7 +19,7 @@ from supervisor import (
     Memory,
     MetricFamily,
 )
-from supervisor_infiniband import environment, metrics
+from supervisor_infiniband import metrics
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.edits import joint, refusal
 from supervisor_infiniband.examining import examine
