@@ -115,6 +115,10 @@ class Discovery:
                 continue
             await self.look_now()
 
+    def close(self) -> None:
+        """After ``run``: let go of the plugin, so that what it holds, like a process, ends with the last who refers to it."""
+        self._look, self._deliver = _no_look, _to_nobody
+
     # --- outcomes -----------------------------------------------------------------------------------------------------
 
     def _succeeded(self, look: Look, seconds: float) -> None:
@@ -143,6 +147,14 @@ class Discovery:
         )
         if doubtful and self._good is not None:
             self._deliver(vouched_by_nobody(self._good, self.name))
+
+
+async def _no_look(trusted: Mapping[str, Inventory]) -> Look:
+    raise PluginFailed("it is retired")
+
+
+def _to_nobody(look: Look) -> None:
+    """It is retired."""
 
 
 def vouched_by_nobody(look: Look, plugin: str) -> Look:

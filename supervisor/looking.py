@@ -68,6 +68,10 @@ class Looker:
             async with self._slot:
                 pass
 
+    def close(self) -> None:
+        """Nobody wants to know any more; what is told of a late look is let go, and with it the plugin."""
+        self._returned = _nothing
+
     async def _call(self, what: str, function: Callable[[], T]) -> T:
         if self.stuck:
             raise LookLate(f"{self._what} has not come back for {time.monotonic() - self._began:.0f} s")
@@ -91,6 +95,10 @@ class Looker:
     def _came_back(self) -> None:
         if time.monotonic() - self._began >= self._timeout:
             self._returned()
+
+
+def _nothing() -> None:
+    """For nobody."""
 
 
 def look_once(plugin: DevicePlugin, trusted: Mapping[str, Inventory]) -> Look:

@@ -110,6 +110,8 @@ class PluginUnit:
             finally:
                 self.looked.set()
                 self._slots.close()
+                self._looker.close()
+                self.discovery.close()
 
     async def _look_and_watch(self) -> None:
         await self.discovery.look_now()

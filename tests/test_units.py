@@ -1,6 +1,8 @@
 """One plugin in life: its looks are delivered, its own event source is kept running, and retiring ends both."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -488,3 +490,22 @@ async def test_a_metric_with_the_name_of_another_plugins_is_left_out() -> None:
     assert [family.name for family in look.families] == ["faults"]
     assert "device_plugin_p_x_faults is a name of plugin p-x" in look.notices[0]
     assert life.unit.look is look
+
+
+@pytest.mark.parametrize("make", [Plugin, lambda: Watching(idle)], ids=["looking", "watching"])
+async def test_a_plugin_that_is_retired_is_let_go(make: Callable[[], Plugin]) -> None:
+    """What it holds, like a process, ends with the last reference to it, and not when somebody collects garbage."""
+    unit = PluginUnit(make(), "package", PluginOptions(), lambda _: None)
+    plugin = weakref.ref(unit.plugin)
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(unit.run)
+            await unit.looked.wait()
+            unit.retire()
+        del unit
+        with trio.fail_after(SOON):
+            while plugin() is not None:  # noqa: ASYNC110  # a watch ends in its own thread, which tells nobody
+                await trio.sleep(0.01)
+    finally:
+        gc.enable()

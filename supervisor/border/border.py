@@ -62,7 +62,7 @@ class Border:
         self.limits = limits or BorderLimits()
         self._socket = host.helper_socket if helped else ""
         self._start = Start(msgspec.Raw(msgspec.msgpack.encode(options)), self.limits.memory)
-        self._lives: Succession[Life] = Succession(self._begun, "it is not needed any more")
+        self._lives: Succession[Life] = Succession("it is not needed any more")
         self._begins = 0
         self._place = ""
         self._moved: Life | None = None
@@ -161,7 +161,7 @@ class Border:
         if life is not None and life.usable and not self._place and self._helper():
             self._moved = life
             life.kill("the helper is there now")
-        return self._lives.usable(deadline, self.limits.start)
+        return self._lives.usable(deadline, self.limits.start, self._begun)
 
     def _begun(self, deadline: float, before: Life | None) -> Life:
         if before is not None and before is not self._moved:

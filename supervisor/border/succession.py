@@ -9,6 +9,7 @@ from supervisor.border.life import Life
 from supervisor.errors import BorderFailed
 
 L = TypeVar("L", bound=Life)
+Begin = Callable[[float, L | None], L]
 
 MOST_UNREAPED = 3
 """Killed processes of one thing that may hang in the kernel (in a driver that does not return) before no new one is started."""
@@ -20,11 +21,8 @@ class Succession(Generic[L]):
     All methods may be called from any thread; ``usable`` blocks.
     """
 
-    def __init__(self, begin: Callable[[float, L | None], L], closing: str) -> None:
-        """``begin`` makes a life before a deadline, given the one before it if that was not succeeded yet, and raises
-        ``BorderFailed``. ``closing`` is why there is no life after ``close``.
-        """
-        self._begin = begin
+    def __init__(self, closing: str) -> None:
+        """``closing`` is why there is no life after ``close``."""
         self._closing = closing
         self._lock = threading.Lock()
         self._life: L | None = None
@@ -47,16 +45,17 @@ class Succession(Generic[L]):
         """Killed processes that the kernel has not let go yet."""
         return sum(not life.ended for life in self._killed)
 
-    def usable(self, deadline: float, most: float) -> L:
+    def usable(self, deadline: float, most: float, begin: Begin[L]) -> L:
         """The life, begun if need be before ``deadline`` (``time.monotonic()``) and within ``most`` seconds.
 
-        Raises as ``begin`` does, and ``BorderFailed``.
+        ``begin`` makes a life before a deadline, given the one before it if that was not succeeded yet, and raises ``BorderFailed``. It is
+        not kept: who holds this would then never be let go. Raises as ``begin`` does, and ``BorderFailed``.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise BorderFailed("its process did not come up in time")
         try:
             if self._life is None or not self._life.usable:
-                self._life = self._successor(min(deadline, time.monotonic() + most))
+                self._life = self._successor(min(deadline, time.monotonic() + most), begin)
             return self._life
         finally:
             self._lock.release()
@@ -71,7 +70,7 @@ class Succession(Generic[L]):
         if (life := self._life) is not None:
             life.kill(self._closing)
 
-    def _successor(self, deadline: float) -> L:
+    def _successor(self, deadline: float, begin: Begin[L]) -> L:
         before, self._life = self._life, None
         if before is not None:
             self._killed.append(before)
@@ -82,7 +81,7 @@ class Succession(Generic[L]):
             raise BorderFailed(
                 f"{len(self._killed)} killed processes of it hang in the kernel; no other is started before one ends"
             )
-        life = self._begin(deadline, before)
+        life = begin(deadline, before)
         if self._closed:
             life.kill(self._closing)
         return life

@@ -60,7 +60,7 @@ class IsolatedPackage:
         self.name = name
         self.limits = limits or Limits()
         self._start = frames.Start(name, None if section is None else dict(section), host, self.limits.memory)
-        self._processes = Succession(self._begun, "its package was retired")
+        self._processes: Succession[Process] = Succession("its package was retired")
         self._keeper = keeper
         self._gate = Gate(keeper)
 
@@ -98,7 +98,7 @@ class IsolatedPackage:
 
     def running_for_look(self, deadline: float) -> Process:
         """The process, started if need be. Raises as ``load`` does."""
-        return self._processes.usable(deadline, self.limits.load)
+        return self._processes.usable(deadline, self.limits.load, self._begun)
 
     def _begun(self, deadline: float, _: Process | None) -> Process:
         process = Process(msgspec.structs.replace(self._start, recalled=self._keeper.recall()), deadline)

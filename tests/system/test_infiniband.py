@@ -18,6 +18,7 @@ from tests.system.rig import Process, assert_sound, endpoints, wait_for
 
 RESOURCE = "rdma/hca"
 FIRST, SECOND = "0000:3b:00.0", "0000:3b:00.1"
+SECTION = {"lookInterval": 3600, "poll": 0.2, "health": {"holdDown": 0}, "resources": [{"name": RESOURCE}]}
 HEALTHY = {FIRST: "Healthy", SECOND: "Healthy"}
 PATIENCE = 30.0
 
@@ -35,10 +36,9 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 @pytest.fixture
 def launch(kubelet: KubeletSimulator, tree: Tree, tmp_path: Path) -> Iterator[Launch]:
     """Starts supervisors that offer its devices."""
-    section = {"lookInterval": 3600, "poll": 0.2, "health": {"holdDown": 0}, "resources": [{"name": RESOURCE}]}
     host = Host(sysfs=str(tree.sys), dev=str(tree.dev))
     with ExitStack() as started:
-        yield lambda: started.enter_context(Process(kubelet.paths, tmp_path, {"infiniband": section}, host))
+        yield lambda: started.enter_context(Process(kubelet.paths, tmp_path, {"infiniband": SECTION}, host))
 
 
 def running() -> dict[int, int]:
@@ -114,3 +114,14 @@ def test_a_reader_that_hangs_is_replaced(kubelet: KubeletSimulator, launch: Laun
     assert {(event["healthy"], event["unhealthy"]) for event in lists} <= {(2, 0)}
     tree.become(changes.port(tree.machine, "mlx5_0", 1, "down"))
     kubelet.wait_devices(RESOURCE, HEALTHY | {FIRST: "Unhealthy"}, PATIENCE)
+
+
+def test_a_reader_ends_with_the_section_that_it_reads_for(kubelet: KubeletSimulator, launch: Launch) -> None:
+    """After an edit there is one for the new section, and not the old one, too, for as long as nobody collects garbage."""
+    process = launch()
+    kubelet.wait_devices(RESOURCE, HEALTHY, PATIENCE)
+    reader = reader_of(process)
+    process.edit(plugins={"infiniband": SECTION | {"poll": 0.3}})
+    wait_for(lambda: readers_of(process.pid) not in ([], [reader]), PATIENCE, "the reader of the new section")
+    wait_for(lambda: reader not in running(), PATIENCE, "the end of the old reader")
+    assert len(readers_of(process.pid)) == 1

@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -38,7 +37,6 @@ class Probe:
         self._usage = usage
         self._deadline = deadline
         self._border = Border(PROGRAM, host, Options(mount, root, host.proc))
-        weakref.finalize(self, self._border.close)  # nobody says when a plugin object is not needed any more
         self._aside = _Aside()
         self._bell = Bell()
         self._last = Report()
