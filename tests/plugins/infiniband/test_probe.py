@@ -12,6 +12,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from supervisor import BorderFailed, Host
 from supervisor_infiniband.config import InfinibandConfig
@@ -19,6 +20,7 @@ from supervisor_infiniband.probe import Probe, changed
 from supervisor_infiniband.report import Change, Link, Poll, Port, PortState, RdmaDevice, Report
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.tree import Tree
+from supervisor_infiniband.sysfs.messages import NO_MODULE
 from tests.plugins.infiniband.trees import CARD, planted
 
 DEADLINE = 60.0
@@ -93,6 +95,19 @@ def test_a_failed_look_is_no_empty_report(tmp_path: Path) -> None:
             probe.look()
     finally:
         probe.close()
+
+
+async def test_a_machine_without_rdma_costs_no_process(start: Callable[..., Node]) -> None:
+    """Most have none. When the kernel's module is loaded, that is noticed, without an event, too."""
+    node = start()
+    machine = node.tree.machine
+    node.tree.become(structs.replace(machine, modules=()))
+    async with listening(node) as polls:
+        assert (await trio.to_thread.run_sync(node.probe.look)).notices == (NO_MODULE,)
+        assert node.probe._border.pid is None
+        node.tree.become(machine)
+        assert (await polls.receive()).structure
+    assert len(node.probe.look().devices) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])

@@ -19,7 +19,7 @@ from supervisor import (
     Memory,
     MetricFamily,
 )
-from supervisor_infiniband import metrics
+from supervisor_infiniband import environment, metrics
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.edits import joint, refusal
 from supervisor_infiniband.examining import examine
@@ -122,8 +122,12 @@ class InfinibandPlugin:
         report = picture.report
         # Most nodes have no RDMA devices, and who names no resource waits for none.
         waiting = report.notices if self._config.resources or report.devices or report.refused else ()
-        refused = (f"{name} is not offered: {why}" for name, why in report.refused.items())
-        return (*waiting, *refused, *picture.offer.notices, *picture.published.notices)
+        odd = {
+            device.id: device.problem for device in report.devices if device.problem and device.id not in picture.offer.taken
+        }
+        refused = (f"{name} is not offered: {why}" for name, why in {**report.refused, **odd}.items())
+        told = (*picture.offer.notices, *environment.notices(picture.offer.units, report))
+        return (*waiting, *refused, *told, *picture.published.notices)
 
     def collect_metrics(self) -> Iterable[MetricFamily]:
         """Of the last look, with the counters of the last poll."""

@@ -4,18 +4,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
 
 from msgspec import structs
 
 from supervisor import Border, BorderFailed, Host
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.report import Change, Poll, RdmaDevice, Report
-from supervisor_infiniband.sysfs.messages import PROGRAM, Look, Options, Seen, Told, Watch
+from supervisor_infiniband.sysfs.messages import NO_MODULE, PROGRAM, Look, Options, Seen, Told, Watch
 
 START = 5.0
 """Seconds until a new process has to listen."""
 LONGEST_PAUSE = 30.0
 """Seconds between two tries to listen to a process that keeps ending."""
+IDLE = 2.0
+"""Seconds between two looks whether the kernel knows of RDMA devices by now."""
 _MOST_TOLD = 256
 """Polls with changes that may come while one look is on its way."""
 
@@ -28,6 +31,7 @@ class Probe:
         a process that takes longer is replaced.
         """
         self._deadline = deadline
+        self._classes = Path(host.sysfs, "class")
         self._watch = Watch(config.poll, config.counters)
         rtnetlink = config.rtnetlink and not simulated
         options = Options(host.sysfs, host.dev, hw_counters=config.hw_counters, simulated=simulated, rtnetlink=rtnetlink)
@@ -48,9 +52,12 @@ class Probe:
         return self._border.restarts
 
     def look(self) -> Report:
-        """One look, within twice the deadline. Raises ``BorderFailed`` when two processes in a row have none; that is not the same as
-        a machine without devices.
+        """One look, within twice the deadline; on a machine without RDMA, which most are, no process is started for it.
+
+        Raises ``BorderFailed`` when two processes in a row have none; that is not the same as a machine without devices.
         """
+        if self._has_none:
+            return Report(notices=(NO_MODULE,))
         try:
             seen = self._ask()
         except BorderFailed:
@@ -69,6 +76,8 @@ class Probe:
 
         pause = 1.0
         while True:
+            while self._has_none:  # noqa: ASYNC110  # where the host's events do not come, nobody tells
+                await trio.sleep(IDLE)
             try:
                 await trio.to_thread.run_sync(self._open, abandon_on_cancel=True)
                 with self._border.connect(self._watch, Told) as stream:
@@ -84,6 +93,11 @@ class Probe:
     def close(self) -> None:
         """End the process for good."""
         self._border.close()
+
+    @property
+    def _has_none(self) -> bool:
+        """Whether the kernel knows of no RDMA device, as far as can be seen: without a sysfs it cannot."""
+        return self._classes.is_dir() and not (self._classes / "infiniband").exists()
 
     def _ask(self) -> Seen:
         return self._border.ask(Look(), Seen, time.monotonic() + self._deadline)

@@ -8,6 +8,9 @@ PROGRAM = "infiniband-sysfs"
 """Its entry point in the group ``device_plugin_supervisor.programs``."""
 
 
+NO_MODULE = "the kernel module ib_core is not loaded: there is no /sys/class/infiniband"
+
+
 class Options(Struct, frozen=True):
     """What the process is started with."""
 

@@ -16,7 +16,7 @@ from supervisor_infiniband.sysfs.device import Place, Reading
 from supervisor_infiniband.sysfs.fingerprint import Fingerprint
 from supervisor_infiniband.sysfs.functions import Functions
 from supervisor_infiniband.sysfs.identity import Candidate, Identities
-from supervisor_infiniband.sysfs.messages import Options
+from supervisor_infiniband.sysfs.messages import NO_MODULE, Options
 from supervisor_infiniband.sysfs.nodes import Nodes
 
 _MORE_TRIES = 2
@@ -99,7 +99,7 @@ class Survey:
         entries = _listed(f"{classes}/infiniband")
         if entries is None:
             os.listdir(classes)  # raises where no sysfs is mounted
-            return {}, set(), ["the kernel module ib_core is not loaded: there is no /sys/class/infiniband"]
+            return {}, set(), [NO_MODULE]
         view = HostView(self.host)
         functions = Functions(view)
         places: dict[Key, Place] = {}
