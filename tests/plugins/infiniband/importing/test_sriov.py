@@ -122,6 +122,15 @@ def test_what_it_takes_is_denied_to_those_below() -> None:
     assert list(taken) == ["0000:3b:01.0", "0000:3b:01.1", "0000:3b:01.2"]
 
 
+def test_nothing_is_denied_that_nothing_could_take() -> None:
+    """What is for cards of another vendor does not make a resource harder to read."""
+    net = resource("net", selectors={"vendors": ["8086"], "drivers": ["iavf"]})
+    (pool,) = config_of(translate(listed(net, resource("hca", selectors=rdma(vendors=["15b3"]))))).pools
+    assert pool.match == (Match(kind=("pf", "vf"), vendor=("15b3",)),)
+    (pool,) = config_of(translate(listed(net, resource("any", selectors=rdma())))).pools
+    assert pool.match[0].not_ == (Match(kind=("pf", "vf"), vendor=("8086",), driver=("iavf",)),)
+
+
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
