@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from supervisor_infiniband.config import ErrorRates, Judgement
 from supervisor_infiniband.health import STATES, Verdict
 from supervisor_infiniband.health.policy import ELSEWHERE
-from supervisor_infiniband.report import Link, PciLink, RdmaDevice
+from supervisor_infiniband.report import Link, PciLink, PhysState, PortState, RdmaDevice
 from supervisor_infiniband.units import Unit
 from tests.plugins.infiniband.functions import rxe, sf
 from tests.plugins.infiniband.health.samples import (
@@ -109,6 +109,17 @@ def test_waiting_for_a_subnet_manager() -> None:
     assert node.verdict(60.0) == Verdict(healthy=False, state="NoSubnetManager", reason=reason)
 
 
+def test_an_iwarp_port_waits_for_an_address() -> None:
+    """On Ethernet there are no subnet managers; the kernel calls a port INIT whose interface has no IPv4 address."""
+    node = Node(linked(pf(ports=(port(link_layer="Ethernet"),)), Link(PortState.INIT, PhysState.TRAINING)))
+    node.look(0.0)
+    shown = "port 1 waits in INIT for an IPv4 address of its interface, not for long enough to count"
+    assert node.verdict(0.0) == Verdict(healthy=True, state="Healthy", shown=(shown,))
+    node.look(60.0)
+    reason = "PortDown: port 1 has waited 60 s in INIT for an IPv4 address of its interface"
+    assert node.verdict(60.0) == Verdict(healthy=False, state="PortDown", reason=reason)
+
+
 def test_each_step_of_a_recovery_has_its_words() -> None:
     """Down, linked again, configured again, and well."""
     node = Node(linked(pf(), DOWN))
@@ -199,7 +210,7 @@ def test_functions_whose_physical_function_is_not_seen_have_their_own_ports() ->
     for others in ((), (away,), (replace(pf(), problem="garbage"),)):
         assert first(idle, *others).healthy
         assert first(with_netdev(linked(vf(0), DOWN), up=True), *others).state == "PortDown"
-    node = Node(linked(vf(0), INIT))
+    node = Node(linked(vf(0, ports=(port(),)), INIT))
     node.look(0.0)
     node.look(60.0)
     assert node.verdict(60.0).state == "NoSubnetManager"
@@ -221,7 +232,7 @@ def test_guids_and_active_ports_may_be_required() -> None:
 def test_a_function_waiting_for_a_subnet_manager_may_be_refused() -> None:
     """By default the fabric may configure its port when a pod has it."""
     for judgement, state in ((DEFAULTS, "Healthy"), (Judgement(vf_require_active=True), "NoSubnetManager")):
-        node = Node(linked(vf(0), INIT), pf(), judgement=judgement)
+        node = Node(linked(vf(0, ports=(port(),)), INIT), pf(), judgement=judgement)
         node.look(0.0)
         node.look(60.0)
         assert node.verdict(60.0).state == state
