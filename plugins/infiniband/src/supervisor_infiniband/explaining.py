@@ -102,5 +102,6 @@ def _unit(name: str, unit: Unit, verdict: Verdict) -> Iterator[str]:
     if base(name) == unit.id and name not in {unit.id, *ids}:
         yield f"{name} is none of these: it was offered by another configuration, if ever"
     state = "healthy" if verdict.healthy else "not healthy"
-    yield f"{unit.id} is {state} ({verdict.state})" + (f": {verdict.reason}" if verdict.reason else "")
+    why = verdict.reason or ("" if verdict.state == "Healthy" else verdict.state)
+    yield f"{unit.id} is {state}" + (f": {why}" if why else "")
     yield from verdict.shown
