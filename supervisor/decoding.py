@@ -81,7 +81,9 @@ class _Search:
             return self._remove(trail, unknown[1])
         if missing := _MISSING.fullmatch(message):
             if missing[1] not in self._taken.get(id(node), ()):
-                self._note(node.at, node.path, f"the key {missing[1]} is missing")
+                choices = [*_choices(found for info in infos for found in _inside(info, missing[1]))]
+                cure = f": write {missing[1]}: {choices[0]}" if len(choices) == 1 else ""
+                self._note(node.at, node.path, f"the key {missing[1]} is missing{cure}")
         elif of_key:
             self._note(node.key_at, node.path, f"as a key: {_say(message, None, ())}")
         elif id(node) not in self._taken:
