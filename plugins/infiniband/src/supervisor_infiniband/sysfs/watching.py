@@ -96,15 +96,13 @@ class Watcher:
         self._silent: set[Key] = set()
         self._carried: set[Key] = set()
         """VFs and SFs whose carrier is an RDMA device, too."""
-        self._interfaces: Collection[str] = ()
-        self._functions: Collection[str] = ()
         self.expects = False
         """Whether a device is late that was not told to be."""
 
     @property
     def interfaces(self) -> Collection[str]:
         """Those on the ports, by name."""
-        return self._interfaces
+        return () if self._taken is None else self._taken.interfaces
 
     def poll(self, *, with_counters: bool) -> Told:
         """Ask each device whose turn it is once, and for counters all."""
@@ -119,7 +117,7 @@ class Watcher:
             answers = self._survey.crew.read(jobs)
         changes: list[Change] = []
         found: list[Counters] = []
-        structure = self._turn == 0 and self._structure()
+        structure = self._turn == 0 and self._structure(taken)
         unsettled = self._silent | self._problems.keys()
         for key, answer in answers.items():
             if answer is None and key not in unsettled:
@@ -152,10 +150,6 @@ class Watcher:
         self._silent = {key for key, known in self._known.items() if known.unresponsive}
         told = [known.device for known in self._known.values()]
         self._links = {(one.id, port.number): port.link for one in told for port in one.ports}
-        self._interfaces = {netdev.name for link in self._links.values() for netdev in link.netdevs}
-        self._interfaces |= {gid.netdev for one in told for port in one.ports for gid in port.gids}
-        words = [word for one in taken.report.devices for word in (one.pci, one.pf, one.path.rpartition("/")[2])]
-        self._functions = set(filter(None, words))
 
     def _job(self, key: Key, *, with_counters: bool) -> Job:
         """What to ask a device; one that made no sense, or never answered, is read as at a look."""
@@ -181,10 +175,10 @@ class Watcher:
         found = counters.read(known.id, known.place.directory, reading) if with_counters else ()
         return Sampled(samples, links, counters=found)
 
-    def _structure(self) -> bool:
+    def _structure(self, taken: Taken) -> bool:
         now, before = fingerprint.take(self._survey.host), self._mark
         self._mark = now
-        return fingerprint.differs(self._survey.host, now, before, self._interfaces, self._functions)
+        return not taken.stands(self._survey.host, now, before)
 
     def _heard(self, key: Key, answer: Sampled, changes: list[Change]) -> bool:
         """Note what a device said; whether that needs a look."""
