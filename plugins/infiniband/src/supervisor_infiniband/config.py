@@ -110,6 +110,9 @@ class ErrorRates(_Section, frozen=True):
     port_rcv_errors: Annotated[float, Meta(ge=0)] = 100
     local_link_integrity_errors: Annotated[float, Meta(ge=0)] = 10
     excessive_buffer_overrun_errors: Annotated[float, Meta(ge=0)] = 10
+    aer_dev_fatal: Annotated[float, Meta(ge=0)] = 1
+    """Of PCI Express, by Advanced Error Reporting, as the next."""
+    aer_dev_nonfatal: Annotated[float, Meta(ge=0)] = 3
 
 
 class Judgement(_Section, frozen=True):

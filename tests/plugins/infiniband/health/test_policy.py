@@ -309,6 +309,19 @@ def test_rising_errors_are_shown_or_count(action: Any) -> None:
     assert node.verdict(300.0) == Verdict(healthy=True, state="Healthy")
 
 
+def test_errors_of_the_pci_link_are_shown_or_count() -> None:
+    """They are of a whole function, and concern those that it carries."""
+    node = Node(pf(), vf(0), judgement=Judgement(error_rates=ErrorRates(action="unhealthy")))
+    node.look(0.0)
+    node.counted(0.0, number=0, aer_dev_fatal=4, aer_dev_nonfatal=7, aer_dev_correctable=0)
+    node.counted(30.0, number=0, aer_dev_fatal=4, aer_dev_nonfatal=9, aer_dev_correctable=9_000)
+    assert node.verdict(30.0).healthy
+    node.counted(60.0, number=0, aer_dev_fatal=5, aer_dev_nonfatal=9, aer_dev_correctable=9_000)
+    reason = "ErrorRate: aer_dev_fatal has risen by 1 in a minute, or more"
+    assert (node.verdict(60.0).healthy, node.verdict(60.0).reason) == (False, reason)
+    assert "aer_dev_fatal of its physical function 0000:3b:00.0 has" in node.verdict(60.0, 1).reason
+
+
 def test_a_device_elsewhere_is_healthy() -> None:
     """Whoever uses it knows; here nothing of it can be seen."""
     verdict = first(linked(pf(elsewhere=True, uverbs=None), Link()))

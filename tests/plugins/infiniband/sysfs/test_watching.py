@@ -193,3 +193,17 @@ def test_counters_are_read_when_they_are_wanted(plant: Plant) -> None:
     own, whole = [one for one in node.watcher.poll(with_counters=True).poll.counters if one.device == CARD]
     assert (own.port, own.values, own.hw_values) == (1, {"port_rcv_data": 100, "link_downed": 3}, {"out_of_buffer": 7})
     assert (whole.port, whole.values, whole.hw_values) == (0, {}, {"out_of_sequence": 1})
+
+
+def test_errors_of_the_pci_link_are_counted(plant: Plant) -> None:
+    """The totals of Advanced Error Reporting, of functions that have a link of their own; a file that says none has none."""
+    node = Node(plant, "roce-16-vfs")
+    for function, _ in node.tree.machine.hcas():
+        folder = node.tree.sys / function.path
+        (folder / "aer_dev_correctable").write_text("RxErr 2\nBadTLP 0\nTOTAL_ERR_COR 2\n")
+        (folder / "aer_dev_nonfatal").write_text("Undefined 0\n")
+        (folder / "aer_dev_fatal").write_text("Undefined 0\nDLP 1\nTOTAL_ERR_FATAL 1\n")
+    counted = [one for one in node.watcher.poll(with_counters=True).poll.counters if one.port == 0]
+    assert [(one.device, one.values) for one in counted if one.values] == [
+        ("0000:5e:00.0", {"aer_dev_correctable": 2, "aer_dev_fatal": 1})
+    ]
