@@ -195,6 +195,14 @@ def test_what_came_besides_is_told_and_the_resource_stays() -> None:
     assert "PCIDEVICE_INTEL_COM_WITH_DASH" in notes(found)["resourceList[0]"]
 
 
+def test_the_driver_of_another_bus_is_told() -> None:
+    """Their own example asks for it; it fits nothing, there as here."""
+    found = translate(listed(resource(selectors=rdma(drivers=["mlx5_core", "mlx5_ib"]))))
+    assert config_of(found).pools[0].match[0].driver == ("mlx5_core", "mlx5_ib")
+    assert "itself has mlx5_core" in notes(found)["resourceList[0].selectors.drivers[1]"]
+    assert "resourceList[0].selectors.drivers[0]" not in notes(found)
+
+
 def test_names_are_no_patterns() -> None:
     """Nor regular expressions."""
     found = translate(listed(resource(selectors=rdma(pfNames=["ens*f0#1"], drivers=["mlx[5]"]))))

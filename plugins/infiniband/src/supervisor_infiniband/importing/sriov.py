@@ -22,6 +22,8 @@ _IN_USER_SPACE = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
 """Drivers that leave a function to a program. It has no RDMA device then."""
 _PKEY = re.compile(r"0[xX][0-9A-Fa-f]{1,4}")
 _REGULAR = frozenset("^$*+?()[]|\\")
+_OF_PARTS: Mapping[str, str] = {"mlx5_ib": "mlx5_core", "mlx4_ib": "mlx4_core", "bnxt_re": "bnxt_en"}
+"""RDMA drivers that are taken for those of PCI functions, as in their own example. Nothing fits them, there as here."""
 _KEEP = "Keep the other plugin for it"
 
 
@@ -83,6 +85,11 @@ def _selected(selector: Reader, kind: str, pools: Pools, denied: list[Facts], *,
     narrowing.ids("vendors", "vendor")
     narrowing.ids("devices", "device")
     narrowing.names("drivers", "driver", _IN_USER_SPACE)
+    for number, name in enumerate(selector.texts("drivers")):
+        if name in _OF_PARTS:
+            pools.note(
+                f"{name} drives a part of a function, which itself has {_OF_PARTS[name]}.", (*selector.at("drivers"), number)
+            )
     _functions(selector, narrowing, pools)
     narrowing.link_types()
     why = [*_reasons(selector, kinds, narrowing, pools, rdma=rdma)]
