@@ -21,6 +21,8 @@ from supervisor_infiniband.sysfs.nodes import Nodes
 
 _MORE_TRIES = 2
 """Further looks while devices come, go or are renamed: one that is renamed after it was listed would seem to have gone."""
+_PAUSE = 0.02
+"""Seconds before each, longer than a renaming takes."""
 
 Key = tuple[str, int]
 """An RDMA device as long as it is not made anew: kernel name and inode."""
@@ -84,6 +86,7 @@ class Survey:
             for _ in range(_MORE_TRIES):
                 if fingerprint.same_devices(fingerprint.take(self.host), taken.fingerprint):
                     break
+                time.sleep(_PAUSE)
                 self._identities = before  # under both of its names a device would be two
                 taken = self._look()
             self.taken = taken
