@@ -1,6 +1,9 @@
 """Polls: what has changed since the newest look and what was told after it, once, and whether a look is worth it."""
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from supervisor_infiniband.report import Change, Poll, PortState
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.machine import Machine, Trouble
 from supervisor_infiniband.simulate.tree import Tree
+from supervisor_infiniband.sysfs.crew import STALL
 from supervisor_infiniband.sysfs.survey import Key, Survey
 from supervisor_infiniband.sysfs.watching import Watcher
 from tests.plugins.infiniband.sysfs.conftest import survey, until
@@ -140,6 +144,41 @@ def test_a_device_that_hangs_is_told_after_its_patience(plant: Plant) -> None:
     node.until_back()
     assert node.poll().structure
     assert node.poll() == Poll()
+
+
+def test_a_device_with_slow_firmware_is_heard(plant: Plant) -> None:
+    """Its answers take longer than it takes to begin with the next device, each time, and that is no reason to throw them away."""
+    node = Node(plant)
+    state = Path(node.tree.sys, "class/infiniband/mlx5_0/ports/1/state").resolve()
+    fifo = state.with_name("slow")
+    os.mkfifo(fifo)
+    fifo.replace(state)
+    with answering(state, b"1: DOWN\n", after=5 * STALL):
+        until(lambda: links(node.poll()) == {(CARD, 1): PortState.DOWN})
+        node.until_back()
+
+
+@contextmanager
+def answering(fifo: Path, text: bytes, after: float) -> Iterator[None]:
+    """Answer each reader of a FIFO after so many seconds."""
+    over = threading.Event()
+
+    def answer() -> None:
+        while True:
+            with fifo.open("wb", buffering=0) as file:  # there is a reader
+                if over.wait(after):
+                    return
+                file.write(text)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # whom it waits for, if it does
+        thread.join()
+        os.close(reader)
 
 
 def test_one_that_never_answered_is_told_when_it_does(plant: Plant) -> None:

@@ -94,6 +94,8 @@ class Watcher:
         self._links: dict[tuple[str, int], Link] = {}
         self._problems: dict[Key, str] = {}
         self._silent: set[Key] = set()
+        self._slow: set[Key] = set()
+        """Those that were late since the last look. They are waited for when they have come back: firmware may always take its time."""
         self._carried: set[Key] = set()
         """VFs and SFs whose carrier is an RDMA device, too."""
         self.expects = False
@@ -106,6 +108,7 @@ class Watcher:
 
     def poll(self, *, with_counters: bool) -> Told:
         """Ask each device whose turn it is once, and for counters all."""
+        patience = self._survey.options.patience
         with self._survey.lock:
             taken = self._survey.taken
             if taken is None:
@@ -114,7 +117,8 @@ class Watcher:
                 self._begin(taken)
             self._turn = (self._turn + 1) % self._turns
             jobs = {key: self._job(key, with_counters=True) for key in self._known} if with_counters else self._jobs[self._turn]
-            answers = self._survey.crew.read(jobs)
+            answers = self._survey.crew.read(jobs, lambda key: patience if key in self._slow else 0.0)
+            self._slow |= jobs.keys() - answers.keys()
         changes: list[Change] = []
         found: list[Counters] = []
         structure = self._turn == 0 and self._structure(taken)
@@ -147,6 +151,7 @@ class Watcher:
             for turn in [place % self._turns] if key in self._carried else range(self._turns):
                 self._jobs[turn][key] = self._job(key, with_counters=False)
         self._problems = {}
+        self._slow = set()
         self._silent = {key for key, known in self._known.items() if known.unresponsive}
         told = [known.device for known in self._known.values()]
         self._links = {(one.id, port.number): port.link for one in told for port in one.ports}
