@@ -17,6 +17,7 @@ mkdir -p "/new/lib/modules/$RELEASE"
 mount -t 9p -o $options modules "/new/lib/modules/$RELEASE"
 mount -t tmpfs tmpfs /new/run
 mount -t tmpfs tmpfs /new/tmp
+case $FOLDER in /tmp/*) mkdir -p "/new$FOLDER" && mount -o bind "/ro$FOLDER" "/new$FOLDER" ;; esac
 cp /settings /session.sh /files/* /new/run/
 for each in proc sys dev; do mount --move /$each /new/$each; done
 mkdir -p /new/dev/shm && mount -t tmpfs tmpfs /new/dev/shm
