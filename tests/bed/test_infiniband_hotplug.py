@@ -16,7 +16,7 @@ from tests.bed.program import PATIENCE
 from tests.bed.served import NEVER, Served, wait_until
 from tests.plugins.infiniband import trees
 
-pytestmark = pytest.mark.requires("libudev")
+pytestmark = pytest.mark.requires("libudev", "patience")
 
 FIRST, SECOND = "0000:3b:00.0", "0000:3b:00.1"
 DUAL = layout("dual-port-infiniband")

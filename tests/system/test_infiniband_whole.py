@@ -26,6 +26,8 @@ from supervisor_infiniband.simulate.tree import Tree
 from tests.plugins.infiniband import trees
 from tests.system.rig import Process, assert_sound, registered, wait_for
 
+pytestmark = pytest.mark.requires("patience")
+
 HCA, VF = "rdma/hca", "rdma/vf"
 FIRST, SECOND = "0000:3b:00.0", "0000:3b:00.1"
 """Of the machine with two ports."""
