@@ -33,6 +33,9 @@ Answer = TypeVar("Answer")
 GRACE = 0.25
 """Seconds for answers under way before we leave: a kubelet closes the connection when its stream ends, and rejects their pods."""
 
+PARTING = 0.1
+"""Seconds for a stream's end to leave as what it is, an end: a server that stops at once cancels its calls, also those that end."""
+
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # GetPreferredAllocation carries every free id
     ("grpc.so_reuseport", 0),
@@ -154,7 +157,7 @@ class Wire:
             if service.servicer.level.streams:
                 await service.servicer.quiet(GRACE)
                 service.servicer.end_streams()
-            await _stop_all(service)
+            await _stop_all(service, PARTING)
             service.servicer.note(bound=False)  # a bind may have been under way
 
     def close(self, resource: str) -> None:
@@ -284,10 +287,10 @@ class Wire:
         self._loop.stop()
 
 
-async def _stop_all(service: _Service) -> None:
+async def _stop_all(service: _Service, grace: float) -> None:
     while service.servers:
         _, server = service.servers.popitem()
-        await server.stop(None)
+        await server.stop(grace)
 
 
 async def _listen(service: _Service, path: Path) -> str:

@@ -270,6 +270,17 @@ def test_a_resource_with_a_stream_is_unbound_and_bound_elsewhere_in_one_step(rig
     assert rig.level().bound
 
 
+def test_a_stream_whose_resource_is_unbound_ends_and_is_not_cancelled(rig: Rig) -> None:
+    """Every time: a cancelled one would read as a fault of the plugin in the kubelet's log."""
+    for _ in range(25):
+        offer(rig)
+        stream = rig.client().stream()
+        next(stream)
+        rig.wire.close(WIDGET)
+        assert list(stream) == []
+        rig.wait_while(lambda: rig.path().exists())
+
+
 def test_a_bind_that_fails_is_told_and_can_be_repeated(rig: Rig) -> None:
     """The directory is missing at first."""
     folder = rig.directory / "later"
