@@ -22,6 +22,7 @@ The map, in the order in which data flows::
     for container runtimes  nodefiles (a directory that others read)   cdi/ (specs in it, verified and kept)
     what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)
     from other tools    importers (their configuration files, translated by plugin packages)
+    hardware is made up simulation/ (a tree that stands for sysfs)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
 
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
@@ -75,6 +76,18 @@ if TYPE_CHECKING:
     from supervisor.cdi.files import CdiFiles, CdiState
     from supervisor.cdi.schema import CdiDevice, CdiEdits, CdiHook, CdiMount, CdiNode, CdiSpec, cdi_spec
     from supervisor.nodefiles import NodeFolder
+    from supervisor.simulation.tree import (
+        FileTree,
+        TreeContent,
+        TreeDevice,
+        TreeFiles,
+        TreeFolder,
+        TreeLink,
+        Trouble,
+        device_files,
+        driver_files,
+        spoil,
+    )
 
 __version__ = "0.1.0"
 
@@ -102,6 +115,7 @@ __all__ = [
     "DevicePlugin",
     "Examiner",
     "Explainer",
+    "FileTree",
     "Finding",
     "Health",
     "Host",
@@ -129,14 +143,23 @@ __all__ = [
     "Successor",
     "Topology",
     "Translation",
+    "TreeContent",
+    "TreeDevice",
+    "TreeFiles",
+    "TreeFolder",
+    "TreeLink",
+    "Trouble",
     "UsbFacts",
     "Watcher",
     "cdi_spec",
+    "device_files",
+    "driver_files",
     "glob_pattern",
     "hookimpl",
     "natural_order",
     "resource_name_problem",
     "serve_program",
+    "spoil",
 ]
 
 _LATE = {
@@ -152,12 +175,22 @@ _LATE = {
     "CdiNode": "cdi.schema",
     "CdiSpec": "cdi.schema",
     "CdiState": "cdi.files",
+    "FileTree": "simulation.tree",
     "NodeFolder": "nodefiles",
     "Outlet": "border.child",
     "Program": "border.child",
     "StreamClosed": "border.child",
+    "TreeContent": "simulation.tree",
+    "TreeDevice": "simulation.tree",
+    "TreeFiles": "simulation.tree",
+    "TreeFolder": "simulation.tree",
+    "TreeLink": "simulation.tree",
+    "Trouble": "simulation.tree",
     "cdi_spec": "cdi.schema",
+    "device_files": "simulation.tree",
+    "driver_files": "simulation.tree",
     "serve_program": "border.child",
+    "spoil": "simulation.tree",
 }
 """Imported when they are asked for: a program is small, and most plugins have none."""
 
