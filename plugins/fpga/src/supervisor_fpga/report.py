@@ -120,3 +120,22 @@ class Report(Struct, frozen=True):
     refused: Mapping[str, str] = {}
     """What looks like an FPGA and is no function, by name, with the reason."""
     simulated: str = ""
+
+
+class Change(Struct, frozen=True):
+    """What is known now of one function that differs from the newest look: all of what changes without an event."""
+
+    function: str
+    evidence: Evidence = Evidence()
+    afu_id: str = ""
+    """What is programmed now."""
+    unresponsive: bool = False
+    """Reading it does not come back; the rest is what was known last."""
+
+
+class Poll(Struct, frozen=True):
+    """What has changed since the newest look; of functions that differ from it in no more, with one ``Change`` each."""
+
+    changes: tuple[Change, ...] = ()
+    structure: bool = False
+    """Something else has changed: only a look can tell what."""
