@@ -134,7 +134,7 @@ class Change(Struct, frozen=True):
 
 
 class Poll(Struct, frozen=True):
-    """What has changed since the newest look; of functions that differ from it in no more, with one ``Change`` each."""
+    """What has changed since the newest look: a ``Change`` for each function that differs from it."""
 
     changes: tuple[Change, ...] = ()
     structure: bool = False
