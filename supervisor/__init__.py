@@ -7,7 +7,7 @@ The map, in the order in which data flows::
     what a plugin is    hookspecs (the contract)   contract (checked)   model (devices and container edits)   host/ (sysfs, udev)
     plugins come in     plugins (entry points -> objects)   isolation/ (the same, in a child)   assembly -> generation -> units (one plugin in life)
     what outlives us    memory (as plugins hold it)   memories (its files)
-    hardware is touched border/ (a program in a child or the helper container, killed and replaced)
+    hardware is touched border/ (a program in a child or the helper container, killed and replaced)   crew (reads that may hang)
     it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory, families (what was said, checked)
     what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
     the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
@@ -22,7 +22,7 @@ The map, in the order in which data flows::
     for container runtimes  nodefiles (a directory that others read)   cdi/ (specs in it, verified and kept)
     what is left of us  cleanup (once no container needs it)   leftovers (what plugins have left, checked)
     from other tools    importers (their configuration files, translated by plugin packages)
-    hardware is made up simulation/ (a tree that stands for sysfs)
+    hardware is made up simulation/ (a tree that stands for sysfs, and a script that plays on it)
     for others          testing/ (the kit for plugin authors)   demo/ (a newcomer's first minute)   scaffold/ (a new plugin package)
 
 Imports point one way; the order of the layers stands in ``pyproject.toml`` and is tested.
@@ -75,7 +75,10 @@ if TYPE_CHECKING:
     from supervisor.border.stream import BorderStream
     from supervisor.cdi.files import CdiFiles, CdiState
     from supervisor.cdi.schema import CdiDevice, CdiEdits, CdiHook, CdiMount, CdiNode, CdiSpec, cdi_spec
+    from supervisor.crew import Crew
     from supervisor.nodefiles import NodeFolder
+    from supervisor.simulation.script import ScriptStep, rehearse, script_steps
+    from supervisor.simulation.stage import Stage
     from supervisor.simulation.tree import (
         FileTree,
         TreeContent,
@@ -110,6 +113,7 @@ __all__ = [
     "CdiState",
     "Cleaner",
     "ContainerEdits",
+    "Crew",
     "Device",
     "DeviceNode",
     "DevicePlugin",
@@ -138,7 +142,9 @@ __all__ = [
     "Program",
     "Remark",
     "Sample",
+    "ScriptStep",
     "SourceRefused",
+    "Stage",
     "StreamClosed",
     "Successor",
     "Topology",
@@ -157,7 +163,9 @@ __all__ = [
     "glob_pattern",
     "hookimpl",
     "natural_order",
+    "rehearse",
     "resource_name_problem",
+    "script_steps",
     "serve_program",
     "spoil",
 ]
@@ -175,10 +183,13 @@ _LATE = {
     "CdiNode": "cdi.schema",
     "CdiSpec": "cdi.schema",
     "CdiState": "cdi.files",
+    "Crew": "crew",
     "FileTree": "simulation.tree",
     "NodeFolder": "nodefiles",
     "Outlet": "border.child",
     "Program": "border.child",
+    "ScriptStep": "simulation.script",
+    "Stage": "simulation.stage",
     "StreamClosed": "border.child",
     "TreeContent": "simulation.tree",
     "TreeDevice": "simulation.tree",
@@ -189,6 +200,8 @@ _LATE = {
     "cdi_spec": "cdi.schema",
     "device_files": "simulation.tree",
     "driver_files": "simulation.tree",
+    "rehearse": "simulation.script",
+    "script_steps": "simulation.script",
     "serve_program": "border.child",
     "spoil": "simulation.tree",
 }
