@@ -24,6 +24,10 @@ class Attributes:
 
     def text(self, path: str) -> str | None:
         """What a file says, in printable characters; ``None`` where it is absent or cannot be read."""
+        found = self._raw(path)
+        return found if found is None or found.isprintable() else ascii(found)
+
+    def _raw(self, path: str) -> str | None:
         if (local := self._host.local(path)) is None:
             return None
         try:
@@ -31,12 +35,15 @@ class Attributes:
         except OSError:
             return None
         try:
-            found = os.read(descriptor, MAX_BYTES).decode(errors="replace").strip()
+            return os.read(descriptor, MAX_BYTES).decode(errors="replace").strip()
         except OSError:  # EBUSY while a port is disabled, ENODEV when it has fallen off
             return None
         finally:
             os.close(descriptor)
-        return found if found.isprintable() else ascii(found)
+
+    def lines(self, path: str) -> tuple[str, ...]:
+        """The lines of a file that are not empty."""
+        return tuple(line for line in (self._raw(path) or "").splitlines() if line.strip())
 
     def number(self, path: str) -> int | None:
         """In digits, or hexadecimal with ``0x``; ``None`` for anything else, too."""
