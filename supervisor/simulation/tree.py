@@ -58,10 +58,10 @@ def _plain(path: Path, _node: TreeDevice) -> None:
 class FileTree:
     """Files below a directory: ``sys`` and ``dev`` are in it. To be used by one thread at a time."""
 
-    def __init__(self, root: Path, files: TreeFiles, node: NodeMaker = _plain) -> None:
-        """``node`` makes what is below ``dev``: plain files where nobody opens them. Raises ``OSError``."""
+    def __init__(self, root: Path, files: TreeFiles, node: NodeMaker | None = None) -> None:
+        """``node`` makes what is below ``dev``: plain files by default, where nobody opens them. Raises ``OSError``."""
         self.root = root
-        self._node = node
+        self._node = node or _plain
         self._files: TreeFiles = {}
         for directory in (*_STANDING, _SPARE):
             (root / directory).mkdir(parents=True, exist_ok=True)

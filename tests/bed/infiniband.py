@@ -4,14 +4,14 @@ import os
 import stat
 from pathlib import Path
 
+from supervisor import TreeDevice
 from supervisor_infiniband.simulate import changes
-from supervisor_infiniband.simulate.files import Node
 from supervisor_infiniband.simulate.machine import Machine
 from supervisor_infiniband.simulate.tree import Tree
 from tests.bed.nsbed import BOTH, Bed, Source
 
 
-def _mknod(path: Path, node: Node) -> None:
+def _mknod(path: Path, node: TreeDevice) -> None:
     os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(node.major, node.minor))
 
 
