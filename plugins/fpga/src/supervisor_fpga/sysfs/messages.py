@@ -3,8 +3,12 @@
 from msgspec import Struct
 
 from supervisor_fpga.config import Declared, Vfio
+from supervisor_fpga.report import Poll, Report
 
 PROGRAM = "fpga-sysfs"
+"""Its entry point in the group ``device_plugin_supervisor.programs``."""
+
+NO_DRIVER = "no driver for FPGAs is loaded, or none has found one"
 
 
 class Options(Struct, frozen=True):
@@ -20,10 +24,27 @@ class Options(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """Answered with a ``Report``."""
+    """Answered with ``Seen``."""
+
+
+class Seen(Struct, frozen=True):
+    """A report, and when it was made: what was told of an older one is stale."""
+
+    report: Report
+    number: int
+    """Nanoseconds of ``time.monotonic``; grows from process to process, too."""
 
 
 class Watch(Struct, frozen=True):
-    """Turns the connection into a stream of ``Poll``."""
+    """Turns the connection into a stream of ``Told``."""
 
     poll: float = 5.0
+    """Seconds."""
+
+
+class Told(Struct, frozen=True):
+    """What has changed since the newest look, and since what was told after it."""
+
+    poll: Poll
+    after: int
+    """``Seen.number`` of that look; 0 where there was none."""
