@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor import resource_name_problem
 from supervisor_fpga.report import Function
@@ -103,7 +104,7 @@ def _name(template: str, function: Function) -> Name:
 
 def _patterns(template: str, function: Function) -> Iterator[str]:
     for piece in _pieces(template, function):
-        yield "[^/]+" if piece.problem else re.escape(piece.text)
+        yield piece.could_be if piece.problem else re.escape(piece.text)
 
 
 class _Piece(Struct, frozen=True):
@@ -111,6 +112,8 @@ class _Piece(Struct, frozen=True):
 
     text: str
     problem: str = ""
+    could_be: str = "[^/]+"
+    """Where it has no value: a pattern of those that it could have."""
 
 
 def _pieces(template: str, function: Function) -> Iterator[_Piece]:
@@ -124,7 +127,7 @@ def _pieces(template: str, function: Function) -> Iterator[_Piece]:
 
 
 def _in_domain(piece: _Piece) -> _Piece:
-    return _Piece(re.sub(r"[._]", "-", piece.text.lower()), piece.problem)
+    return replace(piece, text=re.sub(r"[._]", "-", piece.text.lower()))
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------------
@@ -141,13 +144,14 @@ def _text(word: str, of: Callable[[Function], str], function: Function) -> _Piec
 def _id(word: str, of: Callable[[Function], str], function: Function) -> _Piece:
     raw = of(function)
     problem = id_problem(raw)
-    return _Piece("", f"its {word} {problem}") if problem else _Piece(bare_id(raw))
+    return _Piece("", f"its {word} {problem}", "[0-9a-f]{32}") if problem else _Piece(bare_id(raw))
 
 
 def _intel_af(function: Function) -> _Piece:
     both = _interface_id(function), _afu_id(function)
     problem = next((piece.problem for piece in both if piece.problem), "")
-    return _Piece("", problem) if problem else _Piece(intel_af(*(piece.text for piece in both)))
+    pattern = r"[0-9a-f]{3}\.[0-9a-f]{3}\.[-_A-Za-z0-9]{43}"
+    return _Piece("", problem, pattern) if problem else _Piece(intel_af(*(piece.text for piece in both)))
 
 
 def _shown(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from supervisor_fpga.config import FpgaConfig, Match, Resource
 
 _INTEL = (Match(backend=("dfl", "opae")),)
-_U30 = Match(shell=("*xilinx_u30*",))
+_U30 = Match(shell=("*xilinx_u30*",))  # noqa: S604  # the shell of an FPGA, not of a process
 
 DEFAULT = (Resource(name="fpga.device-plugin-supervisor.io/{backend}"),)
 """Without preset and resources: each function to one container, by the family of its drivers."""

@@ -16,6 +16,8 @@ LONGEST = 63
 _PLAIN = re.compile(r"[!-~]+")
 _SUM = 9
 """Characters of a checksum with the sign before it."""
+_TOLD = 5
+"""Functions that one sentence tells one by one."""
 
 
 class Unit(Struct, frozen=True):
@@ -140,3 +142,13 @@ def _checksum(text: str) -> str:
 def order(functions: Iterable[Function]) -> list[Function]:
     """Functions in the order of the bus."""
     return sorted(functions, key=lambda each: (pci.order(each.id), each.name, each.backend))
+
+
+def title(function: Function) -> str:
+    """How people name a function: ``dfl-port.0 (0000:3b:00.0)``."""
+    return f"{function.name} ({function.id})" if function.name and function.name != function.id else function.id
+
+
+def titles(functions: Sequence[Function]) -> str:
+    """The first few by their titles, and how many more there are."""
+    return ", ".join(map(title, functions[:_TOLD])) + (f" and {len(functions) - _TOLD} more" if len(functions) > _TOLD else "")
