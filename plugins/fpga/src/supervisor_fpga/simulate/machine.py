@@ -84,9 +84,9 @@ class Machine(Struct, frozen=True):
             yield from function.devices
 
     def find(self, word: str) -> Function:
-        """A function by its ``id``, or by the kernel's name of a device that belongs to it. Raises ``KeyError``."""
+        """A function by its ``id``, with ``/port<n>`` too, or by the kernel's name of a device of its own. Raises ``KeyError``."""
         for function in self.functions:
-            if word == function.id or any(word == device.name for device in function.devices):
+            if word.partition("/")[0] == function.id or any(word == device.name for device in function.devices):
                 return function
         raise KeyError(word)
 
