@@ -189,6 +189,12 @@ class Simulate(_Section, frozen=True):
     """``dfl-card``, ``alveo``, ``zynq``."""
     script: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        from supervisor_fpga.simulate.script import mistake  # the processes that read and operate import this module, too
+
+        if problem := mistake(self.layout, self.script):
+            raise ValueError(problem)
+
 
 class FpgaConfig(_Section, frozen=True):
     """The whole section."""

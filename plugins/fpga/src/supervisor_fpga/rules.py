@@ -89,12 +89,12 @@ def _may_be(had: str, rule: Resource, name: Name, whole: Whole) -> bool:
 
 
 def _of_whole(rule: Resource, whole: Whole, ways: Sequence[str]) -> Iterator[Answer]:
-    if whole.problem:
-        yield Answer(fits=False, reason=whole.problem, certain=False)
     for function in whole.functions:
         said = all_of(_of_function(rule, function, ways))
         alone = len(whole.functions) == 1 or (said.fits and said.certain)
         yield said if alone else replace(said, reason=f"{title(function)}: {said.reason}")
+    if whole.problem:
+        yield Answer(fits=False, reason=whole.problem, certain=False)
 
 
 def _of_function(rule: Resource, function: Function, ways: Sequence[str]) -> Iterator[Answer]:

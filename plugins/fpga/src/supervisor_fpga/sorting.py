@@ -101,7 +101,7 @@ class _Sorting:
         if not free:
             return
         if others:
-            self._tell(free, f"{rule.name} refuses it: {titles(others)} of its {rule.unit} belongs to another resource already")
+            self._tell(free, f"{rule.name} refuses it: {titles(others)} of its {rule.unit} is taken already")
         elif not question.keeps() and not answer.fits:
             self._tell(free, f"{rule.name} refuses it: {answer.reason}")
         elif not question.keeps() and not answer.certain and any(each.id in self._kept for each in functions):
@@ -115,7 +115,8 @@ class _Sorting:
             self._quarantine(question, name.problem)
 
     def _is_free(self, function: Function, rule: Resource) -> bool:
-        return all(rule.program is not None and each.program is not None for each in self._holders.get(function.id, ()))
+        shared = all(rule.program is not None and each.program is not None for each in self._holders.get(function.id, ()))
+        return shared and function.id not in self.unnamed
 
     def _take(self, question: Question, resource: str, sentence: str) -> None:
         functions = question.whole.functions
@@ -136,8 +137,7 @@ class _Sorting:
         """No rule after it takes it: it would be another's as soon as its name is known."""
         self._tell(question.whole.functions, f"{question.rule.name} would take it, and cannot: {why}")
         for each in question.whole.functions:
-            self._holders.setdefault(each.id, []).append(question.rule)
-            self.unnamed.setdefault(each.id, why)
+            self.unnamed[each.id] = why
 
     def _tell(self, functions: Iterable[Function], sentence: str) -> None:
         for each in functions:
