@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -29,8 +28,8 @@ _Machine = TypeVar("_Machine")
 class StagedTree(Protocol[_Machine]):
     """A machine in files."""
 
-    machine: _Machine
-
+    @property
+    def machine(self) -> _Machine: ...
     @property
     def root(self) -> Path: ...
     @property
@@ -59,7 +58,6 @@ class Stage(Generic[_Machine]):
         self._apply = apply
         self._tree = _planted(f"supervisor-{name}-", plant, PLACES if places is None else places)
         self._lock = _lock(self._tree.root)
-        self._changing = threading.Lock()
         self._begun = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name=f"simulate {name}", daemon=True)
@@ -73,11 +71,6 @@ class Stage(Generic[_Machine]):
     def dev(self) -> Path:
         return self._tree.dev
 
-    def change(self, change: Callable[[_Machine], _Machine]) -> None:
-        """Let something happen to the machine that no script says; any thread may. Raises ``OSError``, and what ``change`` raises."""
-        with self._changing:
-            self._tree.become(change(self._tree.machine))
-
     def close(self) -> None:
         """End the script, and remove the tree."""
         self._stop.set()
@@ -90,7 +83,7 @@ class Stage(Generic[_Machine]):
             if self._stop.wait(max(0.0, self._begun + step.after - time.monotonic())):
                 return
             try:
-                self.change(partial(self._apply, step))
+                self._tree.become(self._apply(step, self._tree.machine))
             except OSError as error:
                 _LOG.error("the simulation ends: %s", error)
                 return

@@ -71,15 +71,6 @@ def test_a_script_plays(begin: Begin, trees: list[Tree]) -> None:
     assert (stage.sys / "devices/it").read_text() == "hello"
 
 
-def test_what_no_script_says(begin: Begin) -> None:
-    """Others may change the machine, too, and what they raise they get."""
-    stage = begin("after 1h say hello")
-    stage.change(str.upper)
-    assert (stage.sys / "devices/it").read_text() == "NOTHING"
-    with pytest.raises(ZeroDivisionError):
-        stage.change(lambda machine: machine * (1 // 0))
-
-
 def test_nothing_stays_behind(begin: Begin, tmp_path: Path) -> None:
     """At the end the script is over, however long it would take, and the tree is gone."""
     stage = begin("after 1h say hello")

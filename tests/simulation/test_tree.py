@@ -125,6 +125,18 @@ def test_one_file(tree: FileTree) -> None:
     assert (tree.root / STATE).read_bytes() == b"well\n"
 
 
+def test_what_others_write(tree: FileTree) -> None:
+    """A file that somebody else has written is not written again until it is learnt what is in it."""
+    for learnt in (False, True):
+        (tree.root / STATE).write_bytes(b"ill\n")
+        if learnt:
+            assert tree.learn(STATE) == tree.files[STATE] == b"ill\n"
+        tree.show(dict(CARD))
+        assert (tree.root / STATE).read_bytes() == (b"well\n" if learnt else b"ill\n")
+    assert tree.learn("sys/class/cards/card0") is None
+    assert tree.learn("sys/nothing") is None
+
+
 def test_moving(tree: FileTree) -> None:
     """A device with another name is the same directory, and found by the new name only."""
     inode = (tree.sys / "devices/card0").stat().st_ino

@@ -134,6 +134,21 @@ def test_programming_changes_one_port(tmp_path: Path) -> None:
     tree.close()
 
 
+def test_what_others_have_written_counts(tree: Tree) -> None:
+    """What was programmed and cleared by writing files, as drivers do it, is what the next change finds, and can happen again."""
+    port = tree.sys / PORT
+    tree.become(changes.failing(tree.machine, CARD, "port/errors", 0x21))
+    (port / "afu_id").write_text("1" * 32 + "\n")
+    (port / "errors/errors").write_text("0x0\n")
+    tree.become(changes.hot(tree.machine, CARD, 50))
+    assert (port / "afu_id").read_text() == "1" * 32 + "\n"
+    assert (port / "errors/errors").read_text() == "0x0\n"
+    tree.become(changes.failing(tree.machine, CARD, "port/errors", 0x21))
+    assert (port / "errors/errors").read_text() == "0x21\n"
+    tree.become(changes.programmed(tree.machine, CARD, NLB0))
+    assert (port / "afu_id").read_text() == f"{NLB0}\n"
+
+
 def test_errors_come_and_go(tree: Tree) -> None:
     """Registers have their values until they are cleared, and the other card never has any."""
     before = listing(tree.sys)

@@ -1,20 +1,19 @@
 """The probe of a machine that is not there: its tree is written to a directory, a script plays on it, and the real probe reads it."""
 
-import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
 from supervisor import BorderFailed, Host, ScriptStep, Stage
 from supervisor_fpga.config import FpgaConfig
-from supervisor_fpga.operating.messages import Prepare, Prepared
 from supervisor_fpga.probe import Probe
 from supervisor_fpga.report import Poll, Report
-from supervisor_fpga.simulate import changes
 from supervisor_fpga.simulate.layouts import layout
 from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.script import apply, parse
 from supervisor_fpga.simulate.tree import Tree
+
+_NOWHERE = "/nonexistent"
 
 
 class SimulatedProbe:
@@ -31,13 +30,15 @@ class SimulatedProbe:
         steps = parse(script, beginning)
         self._probe: Probe | None = None
         self._failed = ""
+        self.host = Host(sysfs=_NOWHERE, dev=_NOWHERE)
+        """Where its tree lies: who operates simulated functions works there, and never in a helper, which has the machine's own ones."""
         try:
             stage = Stage("fpga", lambda root: Tree(root, beginning), steps, partial(_after, beginning), places)
         except OSError as error:
             self._failed = f"the simulation needs a directory that can be written, and there is none: {error}"
             return
-        self._stage = stage
-        self._probe = Probe(Host(sysfs=str(stage.sys), dev=str(stage.dev)), config, simulated=name)
+        self.host = Host(sysfs=str(stage.sys), dev=str(stage.dev))
+        self._probe = Probe(self.host, config, simulated=name)
         self._end = weakref.finalize(self, _end, stage, self._probe)
 
     @property
@@ -55,29 +56,6 @@ class SimulatedProbe:
         """What the polls of the tree find, for ever."""
         return _silence() if self._probe is None else self._probe.events()
 
-    def prepare(self, request: Prepare) -> Prepared:
-        """Make a simulated function ready, as the process that operates FPGAs does with real ones: what is programmed changes, errors go.
-
-        No bitstream is read: there is none for hardware that is not there. Raises ``BorderFailed`` where the tree could not be written.
-        """
-        if self._probe is None:
-            raise BorderFailed(self._failed)
-        began = time.monotonic()
-        try:
-            self._stage.change(partial(_prepared, request))
-        except KeyError:
-            return Prepared("failed", f"{request.function} is not there")
-        except OSError as error:
-            return Prepared("failed", f"the simulation cannot write its tree: {error.strerror}")
-        wanted = request.bitstream
-        return Prepared(
-            "ready",
-            programmed=wanted is not None,
-            was_reset=request.reset or wanted is None,
-            afu_id="" if wanted is None else wanted.afu_id,
-            seconds=time.monotonic() - began,
-        )
-
     def close(self) -> None:
         """End the script and the process that reads, and remove the tree."""
         if self._probe is not None:
@@ -93,12 +71,6 @@ async def _silence() -> AsyncGenerator[Poll, None]:
 
 def _after(beginning: Machine, step: ScriptStep, machine: Machine) -> Machine:
     return apply(step, machine, beginning)
-
-
-def _prepared(request: Prepare, machine: Machine) -> Machine:
-    if (wanted := request.bitstream) is not None:
-        machine = changes.programmed(machine, request.function, wanted.afu_id or wanted.sha256[:32])
-    return changes.without_errors(machine, request.function) if request.clear_errors else machine
 
 
 def _end(stage: Stage[Machine], probe: Probe) -> None:

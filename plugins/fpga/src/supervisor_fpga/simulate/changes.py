@@ -32,6 +32,11 @@ QUERIED = (
 """The attributes for which the kernel asks the hardware, besides the error registers."""
 
 
+def is_written(name: str) -> bool:
+    """Whether who operates FPGAs may change this attribute."""
+    return name in {*_PROGRAMS, "state", "status", "firmware", "flags", "key"} or name.startswith(_REGISTER)
+
+
 def programmed(machine: Machine, word: str, program: str) -> Machine:
     """With something else programmed: no event tells of it. A port by its kernel name, else the first of its function.
 
