@@ -102,6 +102,14 @@ def test_without_a_hold_down_a_poll_asks_for_a_look_at_once() -> None:
     assert not machine.told(2.0, HOT)
 
 
+def test_asking_in_between_hides_no_change() -> None:
+    """A scrape of the metrics sees it first; the kubelet has to hear of it all the same."""
+    machine = watching(port(), limits=Limits(hold_down=0))
+    assert machine.told(1.0, HOT)
+    assert not machine.verdict().healthy
+    assert machine.told(2.0, HOT)
+
+
 def test_a_program_that_has_changed_asks_for_a_look() -> None:
     """No event tells of it, and names may be made of it."""
     machine = watching(port())
@@ -132,6 +140,22 @@ def test_a_function_that_hangs_keeps_what_was_known() -> None:
     assert not machine.verdict().healthy
     machine.look(25.0)
     assert machine.verdict().healthy
+
+
+@pytest.mark.parametrize(
+    ("following", "reason"),
+    [
+        (port(problem="its AFU id is no id"), "Quarantined: its AFU id is no id"),
+        (port(waiting_for="it has no driver"), "Waiting: it has no driver"),
+    ],
+)
+def test_what_cannot_be_read_any_more_has_one_reason(following: Function, reason: str) -> None:
+    """What was wrong before is of no use to anybody now, and is not forgotten."""
+    machine = watching(HOT)
+    machine.look(10.0, following)
+    assert machine.verdict().reason == reason
+    machine.look(20.0, port())
+    assert machine.verdict().state == "TooHot"
 
 
 def test_nodes_count_at_once() -> None:

@@ -153,7 +153,7 @@ class Monitor:
         seen = {name: step(tracks.get(name), text, now, self._limits.hold_down) for name, text in told.items()}
         self._tracks[function.id] = {**left, **seen}
         failed = self._failures.get(function.id)
-        if failed is not None and not making and now >= failed.since:
+        if failed is not None and not making:
             following = observed(failed, function)
             self._forget([function.id]) if following is None else self._failures.update({function.id: following})
 
@@ -207,7 +207,7 @@ class Monitor:
             if self._operated
             else frozenset()
         )
-        return Scene(self._functions, self._tracks, self._failures, operated)
+        return Scene(self._tracks, self._failures, operated)
 
     def _differs(self) -> bool:
         """Whether any unit would be said to be in another state than it was after the last look."""

@@ -43,9 +43,8 @@ class Fault(Struct, frozen=True):
 class Scene(Struct, frozen=True):
     """All that is known when a unit is judged."""
 
-    functions: Mapping[str, Function]
-    """The newest of each, by id."""
     tracks: Mapping[str, Mapping[Symptom, Track]]
+    """By the function's id."""
     failures: Mapping[str, Failure]
     """By the id of the function that was operated."""
     operated: frozenset[str] = frozenset()
@@ -75,7 +74,7 @@ def judge(unit: Unit, limits: Limits, scene: Scene) -> Verdict:
     faults = [
         Fault(fault.state, f"{function.id}: {fault.text}" if many else fault.text, fault.counts)
         for function in unit.functions
-        for fault in _faults(scene.functions.get(function.id, function), unit.rule, limits, scene)
+        for fault in _faults(function, unit.rule, limits, scene)
     ]
     return _verdict(sorted(faults, key=lambda fault: FAULTS.index(fault.state)), unit.rule, limits)
 
