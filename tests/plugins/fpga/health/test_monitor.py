@@ -105,8 +105,9 @@ def test_without_a_hold_down_a_poll_asks_for_a_look_at_once() -> None:
 def test_asking_in_between_hides_no_change() -> None:
     """A scrape of the metrics sees it first; the kubelet has to hear of it all the same."""
     machine = watching(port(), limits=Limits(hold_down=0))
+    offered = machine.unit()
     assert machine.told(1.0, HOT)
-    assert not machine.verdict().healthy
+    assert not machine.monitor.verdict(offered).healthy
     assert machine.told(2.0, HOT)
 
 
