@@ -123,6 +123,17 @@ def test_a_port_that_does_not_say_its_number_is_refused(plant: Plant) -> None:
     assert report.refused == {"dfl-port.0": "it does not say which port of its card it is"}
 
 
+def test_a_shell_for_one_purpose_cannot_be_programmed(plant: Plant) -> None:
+    """Its engine has no region, and so it has no interface id; that is no mistake."""
+    before = MACHINES["dfl_a10"]()
+    function = before.find(CARD)
+    parts = ("/dfl-fme-mgr.", "/dfl-fme-region.", "/dfl-fme-br")
+    devices = tuple(device for device in function.devices if not any(part in device.path for part in parts))
+    (port,) = look(plant, before.with_function(structs.replace(function, devices=devices))).functions
+    assert (port.programmable, port.interface_id, port.problem, port.afu_id) == ((), "", "", NLB0)
+    assert (port.evidence.state, port.evidence.bridges) == ("", {})
+
+
 def test_errors_heat_and_throttling_are_told(plant: Plant) -> None:
     """Of the card that has them."""
     ports = by_id(look(plant, "dfl_errors"))

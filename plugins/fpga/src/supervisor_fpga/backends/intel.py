@@ -54,6 +54,8 @@ class Card(Struct, frozen=True):
     ports: int
     """How many it has, released ones included, as far as names tell."""
     fme: HostDevice | None
+    programmable: bool
+    """Not every engine can: some shells are made for one purpose."""
 
 
 def find(view: HostView, family: Family) -> Found:
@@ -93,8 +95,8 @@ def _cards(view: HostView, family: Family, parts: Sequence[Part]) -> Iterator[Ca
         engines = [f"{part.base.path}/{name}" for part in own for name in part.fmes]
         fme = view.device(engines[0]) if engines else None
         names = view.directories(engines[0]) if engines and family.bridge else ()
-        bridges = sum(name.startswith(f"{family.bridge}") for name in names)
-        yield Card(card, own, max(bridges, sum(len(part.ports) for part in own)), fme)
+        bridges = sum(name.startswith(family.bridge) for name in names)
+        yield Card(card, own, max(bridges, sum(len(part.ports) for part in own)), fme, bridges > 0)
 
 
 def _function(view: HostView, family: Family, card: Card, part: Part, name: str) -> Function:
@@ -118,7 +120,7 @@ def _function(view: HostView, family: Family, card: Card, part: Part, name: str)
         driver=(part.pci.driver or "") if part.pci is not None else (driver or ""),
         numa_node=part.base.numa_node,
         nodes=tuple(_nodes(view, port, name, card.fme)),
-        programmable=family.programmable if card.fme is not None else (),
+        programmable=family.programmable if card.programmable else (),
         resettable=True,
         waiting_for="" if driver else f"no driver is bound to its port: the kernel module {family.module} is missing",
     )
