@@ -9,10 +9,11 @@ The map, in the order in which data flows::
     what outlives us    memory (as plugins hold it)   memories (its files)
     hardware is touched border/ (a program in a child or the helper container, killed and replaced)   crew (reads that may hang)
     it is time to look  triggers (udev)   discovery (when)   looking (one look, in a thread)   inventory, families (what was said, checked)
-    what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   feed -> the wire thread
+    what is offered     offers   claims (by whom)   tombstones + ledger (ids that may be held)   tenancy (ids that share hardware)   feed -> the wire thread
     the kubelet asks    kubelet/ (sockets, wire, servicer, simulator)   allocation (pure answers)   calls + slots (plugin code, in time)
     staying registered  kubelet/registration (pure) + registrar   node (one directory)   ownership (one owner)   levels (what the wire tells)
     what happened       events -> observe/ (board -> status, the picture; history; log; metrics)   ages (since when)
+    who has shared hardware  tenancy + kubelet/tenancies (decided)   tenancy_file (remembered)   vacancy + landlord (until its pod has gone)
     who holds what      bookkeeping (reads the ledger)   attribution (what may be said of it)
     what people see     observe/reporting -> report (the document) -> observe/page, /status, cli/status   observe/http (who may see it)
     what the cluster sees cluster/ (Events, node condition, node facts; the only one that speaks to the Kubernetes API)
