@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from supervisor_fpga.operating import gbs
 from supervisor_fpga.operating.bitstreams import MOST, Bitstreams, Checked
 from supervisor_fpga.operating.messages import Bitstream
 from supervisor_fpga.operating.outcome import Clock, Stopped
@@ -90,11 +91,11 @@ def test_a_file_that_changed_is_read_again(plant: Plant) -> None:
 
 
 def test_what_is_loaded_is_what_was_checked(plant: Plant) -> None:
-    """A file that is exchanged in between is seen, and the memory ends at a whole word."""
+    """A file that is exchanged in between is seen, and the last word is filled up."""
     yard = plant()
     checked = check(yard, yard.file("raw.rbf", b"12345"))
     with yard.tools.bitstreams.loaded(checked, clock()) as content:
-        assert bytes(content) == b"12345\0\0\0"
+        assert bytes(content) == b"12345\0\0\0\0"
     (yard.folder / "raw.rbf").write_bytes(b"54321")
     with pytest.raises(Stopped, match="has the SHA-256"), yard.tools.bitstreams.loaded(checked, clock()):
         pass
@@ -112,7 +113,7 @@ def test_names_stay_in_the_directory(plant: Plant, name: str) -> None:
 @given(st.text(max_size=40))
 def test_no_name_leads_out(name: str) -> None:
     """Any text is refused as a name, or looked for below the directory."""
-    with pytest.raises(Stopped, match="is no name of a bitstream|cannot be read") as stopped:
+    with pytest.raises(Stopped, match=r"is no name of a bitstream|cannot be read") as stopped:
         Bitstreams("/nonexistent").check(Bitstream(name, "0" * 64), clock())
     assert stopped.value.outcome == "refused"
 
@@ -164,6 +165,13 @@ def test_too_large_a_file_is_refused_unread(plant: Plant) -> None:
     wanted = yard.file()
     os.truncate(yard.folder / "nlb3.gbs", MOST + 1)
     assert "the most is 512" in refusal(yard, wanted)
+
+
+@pytest.mark.parametrize("content", [b"", gbs.MAGIC + b"\x10\0\0\0" + b'{"afu-image": {}}'[:16]])
+def test_a_file_without_data_is_refused(plant: Plant, content: bytes) -> None:
+    """Nothing, or no more than a header."""
+    yard = plant()
+    assert refusal(yard, yard.file(content=content))
 
 
 def test_a_deadline_ends_the_reading(plant: Plant) -> None:

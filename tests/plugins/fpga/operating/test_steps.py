@@ -1,5 +1,6 @@
 """Making a function ready: which steps, in which order, and what is said where one of them fails."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from supervisor_fpga.operating.gbs import header
 from supervisor_fpga.operating.simulated import bitstream
+from supervisor_fpga.operating.ways import dfl
 from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB0, NLB3
 from tests.plugins.fpga.machines import CARD, SECOND, VF
 from tests.plugins.fpga.operating.yard import ERRORS, Gate, Yard, until
@@ -170,6 +173,34 @@ def test_half_of_a_programming_is_not_believed(plant: Plant) -> None:
     assert "once began" in yard.prepare(reset=True).text
     assert yard.prepare(yard.file()).programmed
     assert yard.prepare(reset=True).outcome == "ready"
+
+
+def test_what_was_refused_has_not_begun(plant: Plant) -> None:
+    """A process that may not program leaves the region as it is: a reset is enough afterwards."""
+    yard = plant()
+    yard.drivers.fail("open dfl-fme.0", errno.EPERM)
+    assert yard.prepare(yard.file()).outcome == "refused"
+    assert yard.prepare(reset=True).outcome == "ready"
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_the_hardware_gets_whole_words(plant: Plant, size: int) -> None:
+    """What follows the header goes to the driver, filled up with zeros to a multiple of four bytes."""
+    yard = plant()
+    got: list[bytes] = []
+    ioctl = yard.drivers.ioctl
+
+    def noting(descriptor: int, request: int, argument: bytes = b"") -> None:
+        if request == dfl.PORT_PR:
+            _, _, _, length, address = dfl.REQUEST.unpack_from(argument)
+            got.append(ctypes.string_at(address, length))
+        ioctl(descriptor, request, argument)
+
+    yard.drivers.ioctl = noting  # type: ignore[method-assign]  # the driver of this test's hardware
+    content = bitstream(A10_INTERFACE, NLB3, b"x" * size)
+    assert yard.prepare(yard.file(content=content)).outcome == "ready"
+    data = content[header(content).length :]
+    assert got == [data + bytes(-len(data) % 4)]
 
 
 def test_a_manager_in_an_error_is_programmed_again(plant: Plant) -> None:

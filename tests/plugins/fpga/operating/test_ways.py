@@ -1,11 +1,13 @@
 """Ways of programming other than ioctls: what they write and run, and what they refuse."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.plugins.fpga.operating.yard import Yard
+from supervisor_fpga.simulate.embedded import Fabric, embedded_machine
+from tests.plugins.fpga.operating.yard import PATIENCE, Gate, Yard, until
 
 Plant = Callable[..., Yard]
 
@@ -13,10 +15,15 @@ Plant = Callable[..., Yard]
 def zynq(plant: Plant) -> Yard:
     """A Zynq whose kernel has the vendor's attributes, and where the kernel looks for firmware."""
     yard = plant("layout zynq")
+    firmware_class(yard)
+    return yard
+
+
+def firmware_class(yard: Yard) -> Path:
     parameter = yard.tree.sys / "module/firmware_class/parameters/path"
     parameter.parent.mkdir(parents=True)
     parameter.write_text("\n")
-    return yard
+    return parameter
 
 
 def test_the_manager_loads_a_file(plant: Plant) -> None:
@@ -45,6 +52,25 @@ def test_another_directory_of_firmware_is_left_alone(plant: Plant) -> None:
     assert prepared.outcome == "refused"
     assert "/lib/other" in prepared.text
     assert yard.drivers.calls == []
+
+
+def test_two_managers_do_not_take_it_from_each_other(plant: Plant) -> None:
+    """Where the kernel looks is one setting for all: who sets it second waits until the first has put it back."""
+    yard = plant(embedded_machine(Fabric(attributes=True), Fabric(index=1, attributes=True)))
+    parameter = firmware_class(yard)
+    wanted = yard.file("design.bin", b"fabric")
+    searched: list[str] = []
+    gate = yard.drivers.before["write fpga0/firmware"] = Gate()
+    yard.drivers.before["write fpga1/firmware"] = lambda: searched.append(parameter.read_text())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(yard.prepare, wanted, "fpga0", backend="manager")
+        assert gate.reached.wait(PATIENCE)
+        second = pool.submit(yard.prepare, wanted, "fpga1", backend="manager")
+        until(lambda: len(yard.tools.regions._queues["firmware_class/parameters/path"]) == 2)
+        gate.open()
+        assert (first.result().outcome, second.result().outcome) == ("ready", "ready")
+    assert searched == [f"{yard.folder}\n"]
+    assert parameter.read_text() == "\n"
 
 
 @pytest.mark.parametrize("state", ["write error", "firmware request error", "power off"])

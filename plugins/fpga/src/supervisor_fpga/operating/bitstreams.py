@@ -72,11 +72,11 @@ class Bitstreams:
 
     @contextmanager
     def loaded(self, checked: Checked, clock: Clock) -> Iterator[bytearray]:
-        """The whole file in memory, with zeros up to a multiple of four bytes; the very bytes that were checked."""
+        """The whole file in memory, and four zeros that can fill its last word; the very bytes that were checked."""
         with self._memory(clock):
             with self._opened(checked.wanted.name, MOST_LOADED) as descriptor:
                 content = self._load(checked.wanted, descriptor, clock)
-            content.extend(bytes(-len(content) % 4))
+            content.extend(bytes(4))
             yield content
 
     def _check(self, wanted: Bitstream, descriptor: int, clock: Clock, *, signed: bool) -> Checked:
@@ -95,6 +95,8 @@ class Bitstreams:
                 raise _refused(wanted.name, f"{what} {own} by its header, and {given} by the configuration")
         path = f"{self._folder}/{wanted.name}"
         size = os.fstat(descriptor).st_size
+        if size <= header.length:
+            raise _refused(wanted.name, "has no data")
         return Checked(wanted, path, size, interface_id or header.interface_id, afu_id or header.afu_id, header.length)
 
     def _compare(self, wanted: Bitstream, digest: str) -> None:

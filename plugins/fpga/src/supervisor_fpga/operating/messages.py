@@ -7,12 +7,17 @@ from msgspec import Struct
 PROGRAM = "fpga-operate"
 """Its entry point in the group ``device_plugin_supervisor.programs``."""
 
+GRACE = 0.8
+"""Seconds after the deadline of a request that whoever asks should wait before the process is taken for one that hangs."""
+
 BITSTREAMS = "/var/lib/device-plugin-supervisor/bitstreams"
 """Where the process finds bitstreams, and only there, unless its own environment says otherwise (``FPGA_BITSTREAMS``)."""
 
 
 class Options(Struct, frozen=True):
-    """What the process is started with. Which files and devices it may touch is not among it."""
+    """What the process is started with. Which files and devices it may touch is not among it: a directory that is not the kernel's own
+    sysfs does not count, and in the helper these are ``/sys`` and ``/dev``. Only its environment says otherwise (``settings``).
+    """
 
     sysfs: str = "/sys"
     dev: str = "/dev"
@@ -35,12 +40,15 @@ class Prepare(Struct, frozen=True):
     function: str
     """Its id: the process finds the device by itself."""
     region: str
+    """As the plugin calls it, for people; the process finds out by itself which it is."""
     backend: str
     deadline: float
-    """``time.monotonic()``, which all processes of a machine share."""
+    """``time.monotonic()``, which all processes of a machine share. The answer comes ``GRACE`` seconds after it at the latest."""
     bitstream: Bitstream | None = None
     ways: tuple[str, ...] = ()
+    """Of programming that may be used; the first that fits is."""
     reset: bool = False
+    """There must be a reset, unless it is programmed. Where the driver has one for a single port, there is one in any case."""
     clear_errors: bool = True
 
 

@@ -51,9 +51,10 @@ def preparer(options: Options, own: Settings) -> Preparer:
 
 def tools(tree: Tree, kernel: Kernel, own: Settings) -> Tools:
     """Everything by which functions are made ready."""
-    ways: tuple[Way, ...] = (Dfl(), Manager(tree.sysfs, own.bitstreams), Fpgad(), Xrt(), Command(own.command))
+    regions = Regions(own.locks)
+    ways: tuple[Way, ...] = (Dfl(), Manager(tree.sysfs, own.bitstreams, regions), Fpgad(), Xrt(), Command(own.command))
     by_name = {way.name: way for way in ways}
-    return Tools(tree, kernel, Bitstreams(own.bitstreams), Regions(own.locks), by_name)
+    return Tools(tree, kernel, Bitstreams(own.bitstreams), regions, by_name)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Claim:
         os.pwrite(self._descriptor, _HALF, 0)
 
     def succeed(self) -> None:
-        """Note that it holds what it should."""
+        """Note that it holds what it should, or what it held before."""
         os.ftruncate(self._descriptor, 0)
 
 

@@ -19,6 +19,8 @@ from supervisor_fpga.operating.ways.protocol import Job, Way
 _FINE = frozenset({"", "unknown", "operating"})
 """States of a manager in which what a region says of itself can be believed; ``unknown``: never programmed since it was started."""
 
+_PROGRAMMED = frozenset({"operating"})
+
 
 class Tools(Struct, frozen=True):
     """What is worked with."""
@@ -93,8 +95,14 @@ class _Work:
     def program(self, file: Checked) -> None:
         way = self._way()
         self._clock.check()
+        before = self._claim.half_done
         self._claim.begin()
-        way.program(Job(self._tools.kernel, self._target, self._tools.bitstreams, file, self._clock))
+        try:
+            way.program(Job(self._tools.kernel, self._target, self._tools.bitstreams, file, self._clock))
+        except Stopped as stopped:
+            if stopped.outcome == "refused" and not before:
+                self._claim.succeed()  # nothing was done
+            raise
 
     def reset(self) -> bool:
         """What the one before has left behind goes; whether there is a reset."""
@@ -126,8 +134,10 @@ class _Work:
             raise Stopped("failed", f"programming {target.id} once began and did not end well; only programming helps")
         if target.path and not os.path.lexists(target.path):
             raise Stopped("failed", f"{target.id} has gone meanwhile")
-        if (state := target.state()) not in _FINE:
-            raise Stopped("failed", f"the FPGA manager of {target.id} is in the state {state!a}")
+        fine = _PROGRAMMED if file is not None and target.backend == "manager" else _FINE
+        if (state := target.state()) not in fine:
+            errors = f" ({status})" if (status := target.status()) else ""
+            raise Stopped("failed", f"the FPGA manager of {target.id} is in the state {state!a}{errors}")
         afu_id = target.afu_id()
         if file is not None and file.afu_id and os.path.lexists(f"{target.path}/afu_id") and afu_id != file.afu_id:
             raise Stopped("failed", f"after programming, {target.id} says {afu_id or 'nothing'}, and not {file.afu_id}")

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from supervisor_fpga.operating.devices import Target, text
-from supervisor_fpga.operating.outcome import Clock, Stopped
+from supervisor_fpga.operating.outcome import Stopped
+from supervisor_fpga.operating.regions import Regions
 from supervisor_fpga.operating.ways.protocol import Job
 
+_PARAMETER = "firmware_class/parameters/path"
 _NOTHING = "\0"
 """A write of no bytes would not reach the kernel."""
 
@@ -21,22 +23,22 @@ class Manager:
 
     name = "fpga-manager"
 
-    def __init__(self, sysfs: str, folder: str) -> None:
-        """``folder``: of the bitstreams, as the kernel sees it."""
-        self._path = f"{sysfs}/module/firmware_class/parameters/path"
+    def __init__(self, sysfs: str, folder: str, regions: Regions) -> None:
+        """``folder``: of the bitstreams, as the kernel sees it. ``regions`` keeps apart who would set the parameter."""
+        self._path = f"{sysfs}/module/{_PARAMETER}"
         self._folder = folder
+        self._regions = regions
 
     def takes(self, target: Target) -> bool:
         return target.backend == "manager" and os.path.lexists(f"{target.manager}/firmware")
 
     def program(self, job: Job) -> None:
         """Always the whole fabric: ``flags`` of somebody else's do not count."""
-        target, clock = job.target, job.clock
-        with self._searched(job), clock.doing(f"programming {target.id}"):
+        target = job.target
+        with self._regions.held(_PARAMETER, job.clock), self._searched(job), job.clock.doing(f"programming {target.id}"):
             if os.path.lexists(f"{target.manager}/flags"):
                 job.kernel.write(f"{target.manager}/flags", "0")
             job.kernel.write(f"{target.manager}/firmware", job.file.wanted.name)
-        _check_operating(target, clock)
 
     @contextmanager
     def _searched(self, job: Job) -> Iterator[None]:
@@ -53,10 +55,3 @@ class Manager:
             yield
         finally:
             job.kernel.write(self._path, _NOTHING)
-
-
-def _check_operating(target: Target, clock: Clock) -> None:
-    clock.begin(f"checking {target.id}")
-    if (state := target.state()) != "operating":
-        errors = f" ({status})" if (status := target.status()) else ""
-        raise Stopped("failed", f"after programming, the manager {target.id} is in the state {state!a}{errors}")
