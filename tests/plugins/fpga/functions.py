@@ -124,6 +124,11 @@ def ids(found: Offer, resource: str) -> list[str]:
     return [unit.id for unit in found.units if unit.resource == resource]
 
 
+def took(found: Offer) -> dict[str, tuple[str, ...]]:
+    """The resources of each function."""
+    return {name: tuple(resources) for name, resources in found.taken.items()}
+
+
 # --- for properties ---------------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from tests.plugins.fpga.functions import (
     matches,
     offered,
     program,
+    took,
     u30,
     vfio,
     zynq,
@@ -58,7 +59,7 @@ def test_the_first_that_fits_has_it() -> None:
     )
     assert found.resources == ("a.io/odd", "a.io/dfl", "a.io/xrt")
     assert ids(found, "a.io/odd") == [B, "fpga0"]
-    assert found.taken == {unit.functions[0].id: (unit.resource,) for unit in found.units}
+    assert took(found) == {unit.functions[0].id: (unit.resource,) for unit in found.units}
     assert found.reasons[A] == (
         "a.io/odd refuses it: match[0]: NUMA node 0 is not 1; match[1]: back end dfl is not manager",
         "a.io/{backend} takes it as a.io/dfl",
@@ -95,7 +96,7 @@ def test_an_odd_id_quarantines_that_function_alone(odd: str) -> None:
         "{name: 'a.io/region-{interface_id}', match: [{backend: [dfl]}]}, {name: a.io/rest}", dfl(interface_id=odd), dfl(1)
     )
     assert found.resources == (f"a.io/region-{INTERFACE}", "a.io/rest")
-    assert found.taken == {B: (f"a.io/region-{INTERFACE}",)}
+    assert took(found) == {B: (f"a.io/region-{INTERFACE}",)}
     assert list(found.quarantined) == [A]
     assert found.reasons[A] == (f"a.io/region-{{interface_id}} would take it, and cannot: {found.quarantined[A]}",)
     assert not found.notices
@@ -103,7 +104,7 @@ def test_an_odd_id_quarantines_that_function_alone(odd: str) -> None:
 
 def test_an_odd_id_that_no_name_needs_does_no_harm() -> None:
     """Nothing is asked of a fact that nothing depends on."""
-    assert offered("{name: a.io/b}", dfl(interface_id="", afu_id="odd", shell="::")).taken == {A: ("a.io/b",)}
+    assert took(offered("{name: a.io/b}", dfl(interface_id="", afu_id="odd", shell="::"))) == {A: ("a.io/b",)}
 
 
 def test_what_makes_no_sense_is_quarantined() -> None:
@@ -122,6 +123,13 @@ def test_a_name_that_is_too_long_is_never_cut() -> None:
     assert len(found.units) == 1
 
 
+def test_one_id_is_given_once() -> None:
+    """A serial number may read as another device's name."""
+    found = offered("{name: a.io/g, unit: group, match: [{backend: [xrt]}]}, {name: a.io/b}", alveo(group="fpga0"), zynq())
+    assert ids(found, "a.io/g") == ["fpga0"]
+    assert found.quarantined == {"fpga0": "its id fpga0 is that of another one"}
+
+
 # --- more than a function ---------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +138,7 @@ def test_two_devices_of_one_card() -> None:
     found = offered("{name: a.io/u30, unit: group}", u30(0), u30(1), u30(2, serial="2A0002"))
     assert ids(found, "a.io/u30") == ["2A0001", "2A0002"]
     assert [len(unit.functions) for unit in found.units] == [2, 1]
-    assert found.taken == {f"0000:{0x81 + number:02x}:00.1": ("a.io/u30",) for number in range(3)}
+    assert took(found) == {f"0000:{0x81 + number:02x}:00.1": ("a.io/u30",) for number in range(3)}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +163,7 @@ def test_a_whole_is_taken_as_a_whole() -> None:
     reason = f"a.io/card refuses it: dfl-port.1 ({A}/port1): kind vf is not pf"
     assert found.reasons == {port.id: (reason,) for port in ports}
     torn = offered("{name: a.io/vf, match: [{kind: [vf]}]}, {name: a.io/card, unit: card}", *ports)
-    assert torn.taken == {f"{A}/port1": ("a.io/vf",)}
+    assert took(torn) == {f"{A}/port1": ("a.io/vf",)}
     assert torn.reasons[f"{A}/port0"][-1] == (f"a.io/card refuses it: dfl-port.1 ({A}/port1) of its card is taken already")
     whole = offered("{name: a.io/card, unit: card}", *ports)
     assert [(unit.id, len(unit.functions)) for unit in whole.units] == [(A, 2)]
@@ -194,7 +202,7 @@ def test_a_region_may_back_several_resources() -> None:
     assert all(unit.id.startswith(f"{A}@") for unit in (nlb, dma))
     assert nlb.claim == dma.claim == nlb.region == f"{A}/region0"
     assert (rest.id, rest.claim, rest.region) == (B, "", "")
-    assert found.taken == {A: ("a.io/nlb", "a.io/dma"), B: ("a.io/rest",)}
+    assert took(found) == {A: ("a.io/nlb", "a.io/dma"), B: ("a.io/rest",)}
     assert found.reasons[A] == ("a.io/nlb takes it", "a.io/dma takes it")
     assert found.reasons[B] == (
         "a.io/nlb refuses it: it offers no way of programming it",
@@ -260,13 +268,13 @@ def test_what_could_never_be_made_ready_is_refused(resource: str, facts: dict[st
     """Rather than each container that asks for it."""
     found = offered(f"{{name: a.io/b, {resource}}}", dfl(**facts))
     assert found.reasons[A] == (f"a.io/b refuses it: {reason}",)
-    assert offered(f"{{name: a.io/b, {resource.replace('xrt', 'dfl-ioctl')}}}", dfl()).taken == {A: ("a.io/b",)}
+    assert took(offered(f"{{name: a.io/b, {resource.replace('xrt', 'dfl-ioctl')}}}", dfl())) == {A: ("a.io/b",)}
 
 
 def test_a_command_may_program_what_no_driver_can() -> None:
     """It is the operator's own."""
     config = config_of(f"{{programming: [command], resources: [{{name: a.io/b, {program()}}}]}}")
-    assert offer(Report((dfl(programmable=()),)), config).taken == {A: ("a.io/b",)}
+    assert took(offer(Report((dfl(programmable=()),)), config)) == {A: ("a.io/b",)}
 
 
 def test_two_templates_may_give_one_name() -> None:
@@ -280,31 +288,32 @@ def test_two_templates_may_give_one_name() -> None:
 
 # --- nothing moves without a reason -----------------------------------------------------------------------------------------
 
+REGION = "a.io/region-{interface_id}"
 MODELS = "{name: a.io/u30, match: [{shell: ['*u30*']}]}, {name: 'a.io/region-{interface_id}', match: [{backend: [dfl]}]}, {name: a.io/rest}"
 
 
-@pytest.mark.parametrize("had", ["a.io/u30", f"a.io/region-{INTERFACE}"])
-def test_a_function_keeps_its_resource_while_its_card_does_not_answer(had: str) -> None:
+@pytest.mark.parametrize(("had", "template"), [("a.io/u30", "a.io/u30"), (f"a.io/region-{INTERFACE}", REGION)])
+def test_a_function_keeps_its_resource_while_its_card_does_not_answer(had: str, template: str) -> None:
     """It has no shell and no ids, or ones of nothing but ones; under another name it would be free for a second pod."""
     blind = dfl(shell="", interface_id=ONES, afu_id=ONES, driver="")
-    found = offered(MODELS, blind, before={A: [had]})
-    assert found.taken == {A: (had,)}
+    found = offered(MODELS, blind, before={A: {had: template}})
+    assert took(found) == {A: (had,)}
     assert not found.quarantined
 
 
 def test_a_kept_function_says_why() -> None:
     """And what comes before leaves it where it was."""
     blind = dfl(shell="", interface_id=ONES)
-    assert offered(MODELS, blind, before={A: [f"a.io/region-{INTERFACE}"]}).reasons[A] == (
+    assert offered(MODELS, blind, before={A: {f"a.io/region-{INTERFACE}": REGION}}).reasons[A] == (
         "a.io/u30 refuses it: shell is not known",
         f"a.io/region-{{interface_id}} keeps it as a.io/region-{INTERFACE}, as before: its interface id {SILENT}",
     )
     negated = "{name: a.io/new, match: [{not: [{shell: ['*u30*']}]}]}, {name: a.io/rest}"
-    assert offered(negated, blind, before={A: ["a.io/rest"]}).reasons[A] == (
+    assert offered(negated, blind, before={A: {"a.io/rest": "a.io/rest"}}).reasons[A] == (
         "a.io/new leaves it where it was, since shell is not known",
         "a.io/rest takes it",
     )
-    assert offered(negated, blind).taken == {A: ("a.io/new",)}
+    assert took(offered(negated, blind)) == {A: ("a.io/new",)}
 
 
 @pytest.mark.parametrize(
@@ -313,9 +322,9 @@ def test_a_kept_function_says_why() -> None:
 def test_a_function_stays_where_it_was_offered(facts: dict[str, Any]) -> None:
     """A pod may have it; its health says the rest."""
     resource = f"{{name: 'a.io/{{interface_id}}', {program(more=f', interfaceId: {INTERFACE}')}}}"
-    had = {A: [f"a.io/{INTERFACE}"]}
+    had = {A: {f"a.io/{INTERFACE}": "a.io/{interface_id}"}}
     found = offered(resource, dfl(**facts), before=had)
-    assert found.taken == {A: (f"a.io/{INTERFACE}",)}
+    assert took(found) == {A: (f"a.io/{INTERFACE}",)}
     assert [unit.id for unit in found.units] == [unit.id for unit in offered(resource, dfl()).units]
     assert not offered(resource, dfl(**facts)).taken
 
@@ -323,11 +332,25 @@ def test_a_function_stays_where_it_was_offered(facts: dict[str, Any]) -> None:
 def test_a_function_moves_for_what_is_certain() -> None:
     """Another AFU is one; a resource before that certainly takes it, too."""
     af = "{name: 'a.io/{afu_id}'}"
-    assert offered(af, dfl(afu_id=OTHER_AFU), before={A: [f"a.io/{AFU}"]}).taken == {A: (f"a.io/{OTHER_AFU}",)}
-    assert offered(MODELS, dfl(), before={A: ["a.io/rest"]}).taken == {A: (f"a.io/region-{INTERFACE}",)}
+    assert took(offered(af, dfl(afu_id=OTHER_AFU), before={A: {f"a.io/{AFU}": "a.io/{afu_id}"}})) == {A: (f"a.io/{OTHER_AFU}",)}
+    assert took(offered(MODELS, dfl(), before={A: {"a.io/rest": "a.io/rest"}})) == {A: (f"a.io/region-{INTERFACE}",)}
 
 
-@pytest.mark.parametrize("had", ["a.io/rest", ["a.io/gone"], [7], {"a.io/rest": 1}, None, 7, []])
+@pytest.mark.parametrize(
+    "had",
+    [
+        REGION,
+        [f"a.io/region-{INTERFACE}"],
+        {f"a.io/region-{INTERFACE}": "a.io/gone"},
+        {"a.io/gone": REGION},
+        {f"a.io/region-{INTERFACE}": 7},
+        {7: REGION},
+        {"a.io/region-": REGION},
+        None,
+        7,
+        {},
+    ],
+)
 def test_what_makes_no_sense_counts_nothing(had: object) -> None:
     """Of a resource that is not there any more, or of a memory that was tampered with."""
     for function in (dfl(interface_id=""), dfl(problem="gone mad")):
@@ -392,19 +415,22 @@ def configs() -> st.SearchStrategy[FpgaConfig]:
 
 
 REPORTS = st.lists(functions(), max_size=6, unique_by=lambda each: each.id).map(lambda found: Report(tuple(found)))
-NAMES = st.lists(st.sampled_from(["a.io/r0", "a.io/dfl", f"a.io/{INTERFACE}", "a.io/gone"]), max_size=2)
+TEMPLATES = ["a.io/r0", "a.io/r1", "a.io/{shell}", "a.io/{interface_id}", "a.io/gone"]
+NAMES = st.dictionaries(
+    st.sampled_from(["a.io/r0", "a.io/r1", "a.io/dfl", f"a.io/{INTERFACE}"]), st.sampled_from(TEMPLATES), max_size=2
+)
 EARLIER = st.dictionaries(st.sampled_from([A, B, "fpga0"]), NAMES)
 
 
 @given(REPORTS, configs(), EARLIER)
 def test_each_function_is_offered_once_or_to_be_programmed(
-    report: Report, config: FpgaConfig, before: dict[str, list[str]]
+    report: Report, config: FpgaConfig, before: dict[str, dict[str, str]]
 ) -> None:
     """What is in several units is programmed for each of them, and they share a claim; what is taken is not quarantined."""
     found = offer(report, config, before)
     for function in report.functions:
         units = [unit for unit in found.units if any(each.id == function.id for each in unit.functions)]
-        assert tuple(unit.resource for unit in units) == found.taken.get(function.id, ())
+        assert tuple(unit.resource for unit in units) == tuple(found.taken.get(function.id, ()))
         assert bool(units) is (function.id in found.taken)
         assert not (units and function.id in found.quarantined)
         if len(units) > 1:
@@ -414,7 +440,7 @@ def test_each_function_is_offered_once_or_to_be_programmed(
 
 
 @given(REPORTS, configs(), EARLIER)
-def test_what_is_offered_can_be_registered(report: Report, config: FpgaConfig, before: dict[str, list[str]]) -> None:
+def test_what_is_offered_can_be_registered(report: Report, config: FpgaConfig, before: dict[str, dict[str, str]]) -> None:
     """No name that the kubelet would refuse, and no id that is there twice, across all resources."""
     found = offer(report, config, before)
     given_out = [unit.id for unit in found.units]
@@ -427,7 +453,7 @@ def test_what_is_offered_can_be_registered(report: Report, config: FpgaConfig, b
 
 @given(REPORTS, configs(), EARLIER, st.randoms(use_true_random=False))
 def test_the_order_of_functions_does_not_matter(
-    report: Report, config: FpgaConfig, before: dict[str, list[str]], random: Random
+    report: Report, config: FpgaConfig, before: dict[str, dict[str, str]], random: Random
 ) -> None:
     """What sysfs lists first has no privilege."""
     shuffled = [*report.functions]
@@ -436,7 +462,7 @@ def test_the_order_of_functions_does_not_matter(
 
 
 @given(REPORTS, configs(), EARLIER)
-def test_an_offer_is_its_own_successor(report: Report, config: FpgaConfig, before: dict[str, list[str]]) -> None:
+def test_an_offer_is_its_own_successor(report: Report, config: FpgaConfig, before: dict[str, dict[str, str]]) -> None:
     """Where nothing has changed nothing moves."""
     first = offer(report, config, before)
     assert offer(report, config, first.taken).taken == first.taken
@@ -452,7 +478,7 @@ def test_blindness_moves_nothing(report: Report, config: FpgaConfig) -> None:
     first = offer(report, config)
     later = offer(Report(tuple(map(blind, report.functions))), config, first.taken)
     for name, had in first.taken.items():
-        assert {*had} <= {*later.taken.get(name, ())}
+        assert had.items() <= later.taken.get(name, {}).items()
 
 
 @given(REPORTS, configs(), st.sampled_from(["", AFU, OTHER_AFU, ONES]))

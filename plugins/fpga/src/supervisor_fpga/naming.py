@@ -98,8 +98,8 @@ def _name(template: str, function: Function) -> Name:
     text = "".join(piece.text for piece in pieces)
     if len(text.partition("/")[2]) > _LONGEST:
         return Name(problem=f"{_shown(text)} has more than {_LONGEST} characters after the slash")
-    problem = resource_name_problem(text)
-    return Name(problem=f"{_shown(text)} is no resource name: {problem}") if problem else Name(text)
+    refused = resource_name_problem(text)
+    return Name(problem=f"{_shown(text)} is no resource name: {refused}") if refused else Name(text)
 
 
 def _patterns(template: str, function: Function) -> Iterator[str]:

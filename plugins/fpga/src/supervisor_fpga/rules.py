@@ -35,7 +35,7 @@ def offer(report: Report, config: FpgaConfig, before: Mapping[str, object] | Non
         resources=tuple(dict.fromkeys(_resources(rules, units, configured=bool(config.resources)))),
         reasons={name: (why,) for name, why in report.refused.items()}
         | {each.id: _reasons(each, sorted_out.told, quarantined) for each in functions},
-        taken={name: tuple(resources) for name, resources in sorted_out.taken.items()},
+        taken=sorted_out.taken,
         quarantined=quarantined,
         notices=(
             *_left([each for each in functions if each.id not in {*sorted_out.taken, *quarantined}]),
@@ -73,15 +73,17 @@ def _questions(
         for whole in wholes(rule.unit, functions):
             said = all_of(_of_whole(rule, whole, ways))
             name = resource_name(rule.name, whole.functions)
-            had = tuple(each for each in _had(before, whole) if _may_be(each, rule, name, whole))
-            yield Question(rule, whole, said, name, had)
+            yield Question(rule, whole, said, name, _had(before, rule, name, whole))
 
 
-def _had(before: Mapping[str, object], whole: Whole) -> Iterator[str]:
+def _had(before: Mapping[str, object], rule: Resource, name: Name, whole: Whole) -> str:
+    """By this very rule: another one may have a template by which the name could be, too."""
     for function in whole.functions:
         names = before.get(function.id)
-        if isinstance(names, list | tuple):
-            yield from (name for name in names if isinstance(name, str))
+        for had, template in names.items() if isinstance(names, Mapping) else ():
+            if template == rule.name and isinstance(had, str) and _may_be(had, rule, name, whole):
+                return had
+    return ""
 
 
 def _may_be(had: str, rule: Resource, name: Name, whole: Whole) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from supervisor_fpga.config import Resource
 from supervisor_fpga.matching import Answer
@@ -19,26 +18,21 @@ class Question(Struct, frozen=True):
     whole: Whole
     answer: Answer
     name: Name
-    had: tuple[str, ...] = ()
-    """Names that it had before, and may have by this rule still."""
+    had: str = ""
+    """The name that it had by this rule before, if it may have it still."""
 
+    @property
     def keeps(self) -> bool:
         """Whether it may stay, as far as is known."""
         return bool(self.had) and (self.answer.fits or not self.answer.certain)
-
-    def is_named(self) -> bool:
-        return self.keeps() and bool(self.name.text)
-
-    def is_sure(self) -> bool:
-        return self.is_named() and self.answer.fits and self.answer.certain
 
 
 class Sorted(Struct, frozen=True):
     """What came of all questions."""
 
     units: Sequence[Unit]
-    taken: Mapping[str, Sequence[str]]
-    """The resources of each function that has one, by id."""
+    taken: Mapping[str, Mapping[str, str]]
+    """The resources of each function that has one, by id, with the templates of their names."""
     told: Mapping[str, Sequence[str]]
     """What each rule in turn said of each function, down to the one that took it."""
     unnamed: Mapping[str, str]
@@ -51,8 +45,8 @@ def sort_out(questions: Iterable[Question]) -> Sorted:
     A rule that takes something only since a fact is missing leaves it to one that had it before. Where that one cannot have it any
     more, since others of its whole are taken, it is no longer asked for.
     """
-    asked = _each_had_once(questions)
-    kept = {function.id for each in asked if each.keeps() for function in each.whole.functions}
+    asked = list(questions)
+    kept = {function.id for each in asked if each.keeps for function in each.whole.functions}
     while True:
         sorting = _Sorting(kept)
         for question in asked:
@@ -63,31 +57,12 @@ def sort_out(questions: Iterable[Question]) -> Sorted:
         kept -= lost
 
 
-def _each_had_once(questions: Iterable[Question]) -> list[Question]:
-    """Of several rules that may have given something its name, one has: that which certainly does, else that which has no other name
-    to give, else the first.
-    """
-    asked = list(questions)
-    given: set[tuple[str, str]] = set()
-    chosen: dict[int, str] = {}
-    for is_likely in (Question.is_sure, Question.is_named, Question.keeps):
-        for number, question in enumerate(asked):
-            if number in chosen or not is_likely(question):
-                continue
-            ids = [function.id for function in question.whole.functions]
-            free = (name for name in question.had if all((each, name) not in given for each in ids))
-            if name := next(free, ""):
-                chosen[number] = name
-                given.update((each, name) for each in ids)
-    return [replace(each, had=(chosen[number],) if number in chosen else ()) for number, each in enumerate(asked)]
-
-
 class _Sorting:
     """The state while the questions are asked one by one."""
 
     def __init__(self, kept: Collection[str]) -> None:
         self.units: list[Unit] = []
-        self.taken: dict[str, list[str]] = {}
+        self.taken: dict[str, dict[str, str]] = {}
         self.told: dict[str, list[str]] = {}
         self.unnamed: dict[str, str] = {}
         self._kept = kept
@@ -102,15 +77,15 @@ class _Sorting:
             return
         if others:
             self._tell(free, f"{rule.name} refuses it: {titles(others)} of its {rule.unit} is taken already")
-        elif not question.keeps() and not answer.fits:
+        elif not question.keeps and not answer.fits:
             self._tell(free, f"{rule.name} refuses it: {answer.reason}")
-        elif not question.keeps() and not answer.certain and any(each.id in self._kept for each in functions):
+        elif not question.keeps and not answer.certain and any(each.id in self._kept for each in functions):
             self._tell(free, f"{rule.name} leaves it where it was, since {answer.reason}")
         elif answer.fits and name.text:
             self._take(question, name.text, f"{rule.name} takes it{_as(rule, name.text)}{_since(answer.reason)}")
-        elif question.keeps():
+        elif question.keeps:
             why = name.problem if answer.fits else answer.reason
-            self._take(question, question.had[0], f"{rule.name} keeps it{_as(rule, question.had[0])}, as before: {why}")
+            self._take(question, question.had, f"{rule.name} keeps it{_as(rule, question.had)}, as before: {why}")
         else:
             self._quarantine(question, name.problem)
 
@@ -121,7 +96,7 @@ class _Sorting:
     def _take(self, question: Question, resource: str, sentence: str) -> None:
         functions = question.whole.functions
         unit = Unit(unit_id(question.whole, question.rule, resource), resource, question.rule, functions)
-        if any(resource in self.taken.get(each.id, ()) for each in functions):
+        if any(resource in self.taken.get(each.id, {}) for each in functions):
             self._tell(functions, f"{question.rule.name} refuses it: it is offered as {resource} already")
         elif unit.id in self._ids:
             self._quarantine(question, f"its id {unit.id} is that of another one")
@@ -131,7 +106,7 @@ class _Sorting:
             self._tell(functions, sentence)
             for each in functions:
                 self._holders.setdefault(each.id, []).append(question.rule)
-                self.taken.setdefault(each.id, []).append(resource)
+                self.taken.setdefault(each.id, {})[resource] = question.rule.name
 
     def _quarantine(self, question: Question, why: str) -> None:
         """No rule after it takes it: it would be another's as soon as its name is known."""

@@ -48,8 +48,8 @@ class Offer(Struct, frozen=True):
     """All that are offered, those without a device, too: one that somebody has configured by its full name is offered with 0."""
     reasons: Mapping[str, tuple[str, ...]] = {}
     """For each function, by id: what each rule in turn said of it. What came to no rule has its one reason."""
-    taken: Mapping[str, tuple[str, ...]] = {}
-    """The resources of each function that has one, by id: several only where they program it."""
+    taken: Mapping[str, Mapping[str, str]] = {}
+    """The resources of each function that has one, by id, with the templates of their names: several only where they program it."""
     quarantined: Mapping[str, str] = {}
     """Functions that make no sense, or whose name or id cannot be used, with the reason. None of them is offered."""
     notices: tuple[str, ...] = ()
