@@ -114,7 +114,7 @@ class Report(Struct, frozen=True):
     """The newest look."""
 
     functions: tuple[Function, ...] = ()
-    """By ``id``, in natural order."""
+    """By ``id``, in the order of the bus, then all others in natural order."""
     notices: tuple[str, ...] = ()
     """What is waited for and what could not be seen, in sentences."""
     refused: Mapping[str, str] = {}

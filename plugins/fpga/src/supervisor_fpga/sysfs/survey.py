@@ -8,9 +8,10 @@ from functools import partial
 
 from msgspec import Struct, structs
 
-from supervisor import Crew, Host, HostView, natural_order
+from supervisor import Crew, Host, HostView
 from supervisor_fpga.backends.attributes import Attributes
 from supervisor_fpga.backends.protocol import BackEnd, Found
+from supervisor_fpga.pci import order
 from supervisor_fpga.report import Function, Report
 from supervisor_fpga.sysfs.families import families
 from supervisor_fpga.sysfs.messages import NO_DRIVER, Options
@@ -81,16 +82,16 @@ class Survey:
         """What each back end finds; no hardware is asked."""
         return tuple(one.find(view) for one in self._back_ends.values())
 
-    def ask(self, functions: Mapping[Key, Function], patience: Mapping[str, float] | None = None) -> dict[Key, Function]:
+    def ask(self, functions: Mapping[Key, Function]) -> dict[Key, Function]:
         """What the hardware says of those that answer in time; what has gone meanwhile says nothing. Call it with ``lock`` held.
 
-        ``patience``: seconds for each card; else a moment.
+        A card whose controller is slow is waited for; one that hangs costs that time once, and is left alone until it has come back.
         """
         cards: dict[str, dict[Key, Function]] = {}
         for key, function in functions.items():
             cards.setdefault(card_of(function), {})[key] = function
         jobs = {card: partial(self._ask, members) for card, members in cards.items()}
-        answers = self.crew.read(jobs, lambda card: 0.0 if patience is None else patience.get(card, 0.0))
+        answers = self.crew.read(jobs, lambda _: self.options.patience)
         return {key: function for said in answers.values() for key, function in said.items()}
 
     def _ask(self, functions: Mapping[Key, Function]) -> Answers:
@@ -107,18 +108,16 @@ class Survey:
         return Taken(time.monotonic_ns(), self._report(view, found, known), mark, found, known)
 
     def _known(self, functions: Mapping[Key, Function]) -> dict[Key, Known]:
-        """Ask each. One that answered before and is slow now is as it was, until it has taken too long."""
+        """Ask each. What one that is silent said last is kept."""
         before = self.taken.known if self.taken is not None else {}
         old = {key: before[key].said for key in functions if key in before}
-        limit = self.options.patience
-        new = {card_of(function): limit for key, function in functions.items() if old.get(key) is None}
-        answers = self.ask(functions, new)
+        answers = self.ask(functions)
         known = {}
         for key, function in functions.items():
             if key in answers:
                 known[key] = Known(function, answers[key])
-            elif (seconds := self.crew.waiting(card_of(function))) > 0:
-                known[key] = Known(function, old.get(key), seconds > limit or old.get(key) is None)
+            elif self.crew.waiting(card_of(function)) > 0:
+                known[key] = Known(function, old.get(key), silent=True)
             elif self._attributes.names(function.path):  # otherwise it has gone meanwhile
                 known[key] = Known(function, structs.replace(function, problem="it could not be read"))
         return known
@@ -141,7 +140,7 @@ class Survey:
         notices = [*(notice for each in found for notice in each.notices), *view.problems]
         if not functions and not may_have_some(self.host):
             notices.append(NO_DRIVER)
-        ordered = tuple(sorted(functions.values(), key=lambda function: (natural_order(function.id), function.id)))
+        ordered = tuple(sorted(functions.values(), key=lambda function: order(function.id)))
         return Report(ordered, tuple(notices), refused, self.options.simulated)
 
 

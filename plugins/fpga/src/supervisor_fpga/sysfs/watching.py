@@ -13,8 +13,6 @@ from supervisor_fpga.sysfs.survey import Key, Known, Survey, Taken, card_of
 
 SLICE = 1.0
 """Seconds that one sleep lasts at most."""
-SOON = 0.1
-"""Seconds until the next poll while a card is late."""
 FIND = 30.0
 """Seconds between two searches for functions where nothing seems to have come or gone."""
 
@@ -29,7 +27,7 @@ def watch(survey: Survey, request: Watch, outlet: Outlet) -> None:
             told = watcher.poll()
             if told.poll != Poll():
                 outlet.send(told)
-            poll_at = now + (SOON if watcher.expects else request.poll)
+            poll_at = now + request.poll
         outlet.beat()
         time.sleep(min(SLICE, max(0.0, poll_at - time.monotonic())))
 
@@ -52,8 +50,6 @@ class Watcher:
         self._mark: Fingerprint = {}
         self._find_at = 0.0
         self._heard: dict[Key, _Heard] = {}
-        self.expects = False
-        """Whether a card is late that was not told to be."""
 
     def poll(self) -> Told:
         """Ask each card once."""
@@ -68,7 +64,7 @@ class Watcher:
         structure = self._structure(taken)
         for key, function in answers.items():
             structure |= self._hear(key, function, changes)
-        changes += self._late(taken, taken.known.keys() - answers.keys())
+        changes += self._silent(taken, taken.known.keys() - answers.keys())
         return Told(Poll(tuple(changes), structure), taken.number)
 
     def _begin(self, taken: Taken) -> None:
@@ -96,16 +92,11 @@ class Watcher:
             changes.append(Change(function.id, now.evidence, function.afu_id))
         return now.facts != before.facts
 
-    def _late(self, taken: Taken, keys: Collection[Key]) -> Iterator[Change]:
-        """Tell of those that have become silent."""
-        self.expects = False
+    def _silent(self, taken: Taken, keys: Collection[Key]) -> Iterator[Change]:
+        """Tell of those that have become silent. Others may have gone, which their names tell."""
         for key in keys:
             before = self._heard[key]
-            seconds = self._survey.crew.waiting(card_of(taken.known[key].found))
-            if before.silent or seconds == 0:
-                continue
-            if seconds <= self._survey.options.patience:
-                self.expects = True
+            if before.silent or self._survey.crew.waiting(card_of(taken.known[key].found)) == 0:
                 continue
             self._heard[key] = structs.replace(before, silent=True)
             if before.facts.id:
