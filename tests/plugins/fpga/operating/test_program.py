@@ -1,12 +1,12 @@
 """The process: asked over its border, by many at once, and by somebody who wants other files written."""
 
-import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +14,7 @@ from supervisor import Border, BorderFailed, Host
 from supervisor_fpga.operating.messages import PROGRAM, Bitstream, Options, Prepare, Prepared
 from supervisor_fpga.operating.simulated import bitstream
 from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB3, Card, dfl_machine
-from tests.plugins.fpga.machines import CARD
+from tests.plugins.fpga.machines import CARD, SECOND
 from tests.plugins.fpga.operating.yard import PATIENCE, Yard
 
 Plant = Callable[..., Yard]
@@ -61,6 +61,18 @@ def test_a_made_up_sysfs_is_not_believed(start: Callable[..., tuple[Yard, Border
     yard.attribute("dfl-port.0/errors/errors", "0x1")
     assert ask(border, CARD, yard.file()).outcome in {"failed", "refused"}
     assert yard.attribute("dfl-port.0/errors/errors") == "0x1"
+
+
+def test_a_card_that_hangs_is_answered_for(start: Callable[..., tuple[Yard, Border]]) -> None:
+    """The process goes on and serves the others: it is not killed for one card, so nobody waits for a new one."""
+    _, border = start("dfl_hanging")
+    border.open(time.monotonic() + PATIENCE)
+    pid = border.pid
+    request = Prepare(CARD, "", "dfl", time.monotonic() + 0.2)
+    assert border.ask(request, Prepared, time.monotonic() + PATIENCE).outcome == "late"
+    assert ask(border, SECOND).outcome == "ready"
+    assert ask(border, CARD).outcome == "busy"
+    assert border.pid == pid
 
 
 def test_a_killed_process_is_replaced(start: Callable[..., tuple[Yard, Border]]) -> None:
@@ -112,12 +124,8 @@ def test_fifty_requests_are_never_two_on_one_region(plant: Plant) -> None:
     assert [answer.afu_id for answer in answers] == [AFUS[number % 3] for number in range(50)]
 
 
-def test_nothing_large_is_imported(tmp_path: Path) -> None:
+def test_nothing_large_is_imported() -> None:
     """The process costs little memory, so it goes without what it does not need."""
-    import subprocess
-    import sys
-
     code = "import sys, supervisor_fpga.operating.program; print(' '.join(sorted(sys.modules)))"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert not loaded & {"asyncio", "trio", "grpc", "subprocess", "tempfile", "logging", "yaml", "pyudev"}
-    assert os.path.lexists(tmp_path)
