@@ -46,7 +46,7 @@ def offer(report: Report, config: FpgaConfig, before: Mapping[str, object] | Non
 
 
 def _claimed(units: Sequence[Unit]) -> tuple[Unit, ...]:
-    programmed = {region_of(each) for unit in units if unit.rule.program is not None for each in unit.functions}
+    programmed = frozenset(region_of(each) for unit in units if unit.rule.program is not None for each in unit.functions)
     return tuple(replace(unit, claim=claim_of(unit, programmed)) for unit in units)
 
 

@@ -66,7 +66,9 @@ class _Sorting:
         self.told: dict[str, list[str]] = {}
         self.unnamed: dict[str, str] = {}
         self._kept = kept
-        self._holders: dict[str, list[Resource]] = {}
+        self._programmed: set[str] = set()
+        """Functions for other rules that program them, too."""
+        self._closed: set[str] = set()
         self._ids: set[str] = set()
 
     def ask(self, question: Question) -> None:
@@ -90,8 +92,7 @@ class _Sorting:
             self._quarantine(question, name.problem)
 
     def _is_free(self, function: Function, rule: Resource) -> bool:
-        shared = all(rule.program is not None and each.program is not None for each in self._holders.get(function.id, ()))
-        return shared and function.id not in self.unnamed
+        return function.id not in self._closed and (rule.program is not None or function.id not in self._programmed)
 
     def _take(self, question: Question, resource: str, sentence: str) -> None:
         functions = question.whole.functions
@@ -105,13 +106,14 @@ class _Sorting:
             self.units.append(unit)
             self._tell(functions, sentence)
             for each in functions:
-                self._holders.setdefault(each.id, []).append(question.rule)
+                (self._closed if question.rule.program is None else self._programmed).add(each.id)
                 self.taken.setdefault(each.id, {})[resource] = question.rule.name
 
     def _quarantine(self, question: Question, why: str) -> None:
         """No rule after it takes it: it would be another's as soon as its name is known."""
         self._tell(question.whole.functions, f"{question.rule.name} would take it, and cannot: {why}")
         for each in question.whole.functions:
+            self._closed.add(each.id)
             self.unnamed[each.id] = why
 
     def _tell(self, functions: Iterable[Function], sentence: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -89,14 +89,13 @@ def unit_id(whole: Whole, rule: Resource, resource: str) -> str:
     return f"{_short(whole.id, LONGEST - _SUM)}@{_checksum(resource)}"
 
 
-def claim_of(unit: Unit, programmed: Iterable[str]) -> str:
+def claim_of(unit: Unit, programmed: Collection[str]) -> str:
     """What a unit must hold alone.
 
     A region that some resource programs is for one container, whoever else could have a part of it. And what another resource may have
     after the next programming, since the rules look at the AFU id, must not be given to a second container then.
     """
-    regions = frozenset(programmed)
-    claim = next((region_of(each) for each in unit.functions if region_of(each) in regions), "")
+    claim = next((region_of(each) for each in unit.functions if region_of(each) in programmed), "")
     return _short(claim or (unit.id if unit.rule.by_afu else ""), LONGEST)
 
 
