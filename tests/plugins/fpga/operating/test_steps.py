@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from supervisor_fpga.operating.simulated import bitstream
 from supervisor_fpga.operating.ways import dfl
 from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB0, NLB3
 from tests.plugins.fpga.machines import CARD, SECOND, VF
-from tests.plugins.fpga.operating.yard import ERRORS, Gate, Yard, until
+from tests.plugins.fpga.operating.yard import ERRORS, PATIENCE, Gate, Yard, until
 
 Plant = Callable[..., Yard]
 
@@ -59,6 +60,21 @@ def test_the_card_s_engine_programs_its_ports(plant: Plant, machine: str, functi
     assert sum("5" * 32 in file.read_text() for file in yard.tree.sys.rglob("afu_id")) >= 1
     if machine == "dfl_two_ports":
         assert yard.attribute("dfl-port.0/afu_id") == NLB0
+
+
+def test_an_engine_programs_one_port_at_a_time(plant: Plant) -> None:
+    """Who wants the other port waits, and is not told that the card is busy."""
+    yard = plant("dfl_two_ports")
+    wanted = yard.file(content=bitstream(A10_INTERFACE, "5" * 32))
+    gate = yard.drivers.before["program"] = Gate()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(yard.prepare, wanted, f"{CARD}/port0")
+        assert gate.reached.wait(PATIENCE)
+        second = pool.submit(yard.prepare, wanted, f"{CARD}/port1")
+        until(lambda: any(len(queue) == 2 for queue in list(yard.tools.regions._queues.values())))
+        assert yard.drivers.calls.count("open dfl-fme.0") == 1
+        gate.open()
+        assert (first.result().outcome, second.result().outcome) == ("ready", "ready")
 
 
 def test_a_card_of_the_older_drivers_is_reset(plant: Plant) -> None:

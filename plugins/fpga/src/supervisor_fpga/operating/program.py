@@ -52,7 +52,7 @@ def preparer(options: Options, own: Settings) -> Preparer:
 def tools(tree: Tree, kernel: Kernel, own: Settings) -> Tools:
     """Everything by which functions are made ready."""
     regions = Regions(own.locks)
-    ways: tuple[Way, ...] = (Dfl(), Manager(tree.sysfs, own.bitstreams, regions), Fpgad(), Xrt(), Command(own.command))
+    ways: tuple[Way, ...] = (Dfl(regions), Manager(tree.sysfs, own.bitstreams, regions), Fpgad(), Xrt(), Command(own.command))
     by_name = {way.name: way for way in ways}
     return Tools(tree, kernel, Bitstreams(own.bitstreams), regions, by_name)
 

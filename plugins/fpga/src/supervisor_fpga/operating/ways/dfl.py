@@ -6,6 +6,7 @@ import struct
 from supervisor_fpga.operating.devices import Target
 from supervisor_fpga.operating.kernel import Kernel
 from supervisor_fpga.operating.outcome import Clock, Stopped
+from supervisor_fpga.operating.regions import Regions
 from supervisor_fpga.operating.ways.protocol import Job
 
 PORT_RESET = 0xB640
@@ -23,6 +24,12 @@ class Dfl:
     """The way ``dfl-ioctl``."""
 
     name = "dfl-ioctl"
+
+    def __init__(self, regions: Regions) -> None:
+        """``regions`` keeps apart who programs ports of one card: its engine does one at a time, and drivers before 5.4 let only one
+        open it.
+        """
+        self._regions = regions
 
     def takes(self, target: Target) -> bool:
         return target.backend in {"dfl", "opae"} and target.engine is not None
@@ -46,6 +53,7 @@ class Dfl:
         assert job.target.engine is not None
         try:
             with (
+                self._regions.held(f"engine {job.target.engine.folder}", job.clock),
                 job.clock.doing(f"programming {job.target.id}"),
                 job.kernel.opened(job.target.engine, exclusive=False) as engine,
             ):
