@@ -48,7 +48,7 @@ def looks(lab: Lab, rounds: int) -> Iterator[Row]:
             started.append(_milliseconds(probe.look))
     yield Row(f"a look at {CARDS} FPGA cards, first", "ms", first, at_most=100)
     yield Row(f"a look at {CARDS} FPGA cards", "ms", later, at_most=100)
-    yield Row("the same while one of them hangs", "ms", beside, at_most=150)
+    yield Row("the same while one of them hangs", "ms", beside, at_most=150, note="after the first, which waits for it")
     yield Row("the same, and the process is started", "ms", started)
 
 

@@ -68,8 +68,8 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
 
 def test_text_is_printable(tmp_path: Path) -> None:
     """It stands in sentences; several lines are told one by one."""
-    attributes = sysfs(tmp_path, {"class/status": "one error\n\ntwo errors\n", "class/odd": "a\x1b[31m\n"})
-    assert attributes.lines("/sys/class/status") == ("one error", "two errors")
+    attributes = sysfs(tmp_path, {"class/status": "one error\n\ntwo \x07errors\n", "class/odd": "a\x1b[31m\n"})
+    assert attributes.lines("/sys/class/status") == ("one error", "'two \\x07errors'")
     assert attributes.text("/sys/class/odd") == "'a\\x1b[31m'"
 
 

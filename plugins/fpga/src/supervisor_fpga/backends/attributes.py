@@ -25,7 +25,7 @@ class Attributes:
     def text(self, path: str) -> str | None:
         """What a file says, in printable characters; ``None`` where it is absent or cannot be read."""
         found = self._raw(path)
-        return found if found is None or found.isprintable() else ascii(found)
+        return None if found is None else _printable(found)
 
     def _raw(self, path: str) -> str | None:
         if (local := self._host.local(path)) is None:
@@ -43,7 +43,7 @@ class Attributes:
 
     def lines(self, path: str) -> tuple[str, ...]:
         """The lines of a file that are not empty."""
-        return tuple(line for line in (self._raw(path) or "").splitlines() if line.strip())
+        return tuple(_printable(line) for line in (self._raw(path) or "").splitlines() if line.strip())
 
     def number(self, path: str) -> int | None:
         """In digits, or hexadecimal with ``0x``; ``None`` for anything else, too."""
@@ -64,6 +64,10 @@ class Attributes:
             return "" if local is None else posixpath.normpath(posixpath.join(posixpath.dirname(path), os.readlink(local)))
         except OSError:
             return ""
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
 
 
 def number(text: str) -> int | None:

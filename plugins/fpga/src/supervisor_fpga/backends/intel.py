@@ -16,7 +16,9 @@ from supervisor_fpga.backends.attributes import Attributes
 from supervisor_fpga.backends.protocol import Found
 from supervisor_fpga.report import Backend, Function, Node
 
-ALL_ONES, ZEROS = "f" * 32, "0" * 32
+ZEROS = "0" * 32
+MOST_PORTS = 64
+"""Of one card; the hardware has 4."""
 
 
 class Family(Struct, frozen=True):
@@ -166,7 +168,7 @@ def completed(attributes: Attributes, function: Function, interface: str | None,
     number = attributes.number(f"{function.path}/id")
     afu = attributes.text(f"{function.path}/afu_id")
     if not function.id:
-        if number is None:
+        if number is None or not 0 <= number < MOST_PORTS:
             return structs.replace(function, problem="it does not say which port of its card it is")
         own = function.pci if function.kind == "vf" else f"{function.card}/port{number}"
         function = structs.replace(function, id=own, region=f"{function.card}/region{number}")
