@@ -1,6 +1,8 @@
 """The probe of a simulated machine: the real process reads a tree on which a script plays."""
 
 import gc
+import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -8,10 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from supervisor import BorderFailed
+from supervisor import Border, BorderFailed
 from supervisor_fpga.config import FpgaConfig
+from supervisor_fpga.operating.messages import PROGRAM, Bitstream, Options, Prepare, Prepared
+from supervisor_fpga.operating.simulated import bitstream
 from supervisor_fpga.report import Function, Report
-from supervisor_fpga.simulate.intel import NLB3
+from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB3
 from supervisor_fpga.simulate.layouts import NAMES
 from supervisor_fpga.simulated import SimulatedProbe
 from tests.plugins.fpga.machines import CARD, SECOND
@@ -104,6 +108,31 @@ async def test_a_card_hangs(simulate: Simulate) -> None:
     probe = simulate("dfl-card", f"after 1s hang {CARD}")
     report = await seen(probe, lambda report: any(function.unresponsive for function in report.functions))
     assert [function.unresponsive for function in report.functions] == [True, False]
+
+
+async def test_what_is_programmed_is_seen(
+    simulate: Simulate, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that operates FPGAs works on simulated ones, where its own environment says so; the script goes on from there."""
+    folder = tmp_path_factory.mktemp("bitstreams")
+    content = bitstream(A10_INTERFACE, NLB3)
+    (folder / "nlb3.gbs").write_bytes(content)
+    (folder / "nlb3.gbs").chmod(0o644)
+    probe = simulate("dfl-card", f"after 0s error {CARD} port/errors 0x20", f"after 1h hot {CARD} 110")
+    await seen(probe, lambda report: one(report, CARD).evidence.errors == {"port/errors": 0x20})
+    for name, path in (("SIMULATED", Path(probe.host.sysfs).parent), ("BITSTREAMS", folder), ("LOCKS", folder / "locks")):
+        monkeypatch.setenv(f"FPGA_{name}", str(path))
+    border = Border(PROGRAM, probe.host, Options(probe.host.sysfs, probe.host.dev))
+    try:
+        wanted = Bitstream("nlb3.gbs", hashlib.sha256(content).hexdigest())
+        deadline = time.monotonic() + PATIENCE
+        request = Prepare(CARD, "", "dfl", deadline, wanted, ("dfl-ioctl",))
+        answer = await trio.to_thread.run_sync(border.ask, request, Prepared, deadline)
+        assert (answer.outcome, answer.programmed, answer.text) == ("ready", True, "")
+        report = await seen(probe, lambda report: one(report, CARD).afu_id == NLB3)
+        assert one(report, CARD).evidence.errors == {}
+    finally:
+        border.close()
 
 
 def test_nothing_stays_behind(simulate: Simulate, tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ class SimulatedProbe:
         steps = parse(script, beginning)
         self._probe: Probe | None = None
         self._failed = ""
-        self.host = Host(sysfs=_NOWHERE, dev=_NOWHERE)
-        """Where its tree lies: who operates simulated functions works there, and never in a helper, which has the machine's own ones."""
+        self.host = Host(sysfs=_NOWHERE, dev=_NOWHERE, helper_socket=_NOWHERE)
+        """Where its tree lies. There is no helper for it: that has the machine's own functions, perhaps by the same ids."""
         try:
             stage = Stage("fpga", lambda root: Tree(root, beginning), steps, partial(_after, beginning), places)
         except OSError as error:
             self._failed = f"the simulation needs a directory that can be written, and there is none: {error}"
             return
-        self.host = Host(sysfs=str(stage.sys), dev=str(stage.dev))
+        self.host = Host(sysfs=str(stage.sys), dev=str(stage.dev), helper_socket=_NOWHERE)
         self._probe = Probe(self.host, config, simulated=name)
         self._end = weakref.finalize(self, _end, stage, self._probe)
 
