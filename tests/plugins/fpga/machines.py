@@ -226,6 +226,15 @@ def u250_user_only() -> Machine:
     return alveo_machine(Alveo("0000:65:00.0", management=False))
 
 
+def v70() -> Machine:
+    """A newer card, whose serial number another sub-device knows."""
+    return alveo_machine(
+        Alveo(
+            "0000:65:00.0", "xilinx_v70_gen5x8_qdma_2", device="5095", serial="XFL1V70A0001", qdma=True, controller="hwmon_sdm"
+        )
+    )
+
+
 def u30() -> Machine:
     """Both chips of a U30, with one serial number."""
     first = Alveo("0000:b3:00.0", "xilinx_u30_gen3x4_base_2", device="513d", serial="XFL1RT5PHT31")
@@ -356,6 +365,7 @@ MACHINES: dict[str, Callable[[], Machine]] = {
         u250,
         u250_qdma,
         u250_user_only,
+        v70,
         u30,
         alveo_without_rom,
         alveo_odd_shell,

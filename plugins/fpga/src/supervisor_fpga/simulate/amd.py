@@ -32,6 +32,8 @@ class Alveo(Struct, frozen=True):
     management: bool = True
     """Whether its management function is seen here: in a virtual machine it is not."""
     qdma: bool = False
+    controller: str = "xmc"
+    """The sub-device that knows the serial number: ``hwmon_sdm`` on newer cards (V70)."""
 
     @property
     def user(self) -> str:
@@ -87,7 +89,7 @@ def _user(card: Alveo) -> Function:
         _node(itself, "drm", f"renderD{card.render}", Node(f"dri/renderD{card.render}", _DRM_MAJOR, card.render)),
         _node(itself, "drm", f"card{card.render - 128}", Node(f"dri/card{card.render - 128}", _DRM_MAJOR, card.render - 128)),
         _part(itself, f"rom.u.{number}", "xocl_rom", {"VBNV": card.shell, "timestamp": card.timestamp}),
-        _part(itself, f"xmc.u.{number}", "xocl_xmc", {"serial_num": card.serial}),
+        _part(itself, f"{card.controller}.u.{number}", f"xocl_{card.controller}", {"serial_num": card.serial}),
         _part(itself, f"icap.u.{number}", "xocl_icap", {}),
         _sensors(itself, card.render - 128, "xocl_hwmon"),
     ]
@@ -106,7 +108,7 @@ def _management(card: Alveo) -> Function:
         f"{int(card.device, 16) - 1:04x}",
         "xclmgmt",
         numa_node=card.numa_node,
-        attributes={"mgmt_pf": "", "instance": number, "ready": "0x1", "dev_offline": 0, "logic_uuids": card.uuid},
+        attributes={"mgmt_pf": "", "instance": number, "ready": 1, "dev_offline": 0, "logic_uuids": card.uuid},
     )
     node = Node(f"xclmgmt{number}", _MANAGEMENT_MAJOR, card.render - 128)
     devices = (
