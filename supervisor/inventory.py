@@ -158,6 +158,8 @@ def _check_devices(
     good: list[Device] = []
     for chunk in pieces(listed, _CHUNK):
         for device, problem in _checked(chunk, known):
+            if problem is None and device.health is Health.OCCUPIED:
+                problem = "health: Occupied is said by the supervisor alone; name the shared hardware in claim"
             problem = problem or _id_problem(device.id, resource, owner_of)
             if problem is None:
                 owner_of[device.id] = resource

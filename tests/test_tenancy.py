@@ -153,6 +153,13 @@ def test_an_impossible_claim_costs_the_device_only(claim: str) -> None:
     assert look.quarantined[0].reason.startswith("claim: ")
 
 
+def test_no_plugin_says_that_a_device_is_occupied() -> None:
+    """It does not know; who does is told how to share."""
+    look = check_look({LEFT: [Device("a", Health.OCCUPIED, "mine"), unit("b")]})
+    assert [device.id for device in look.inventories[LEFT].devices] == ["b"]
+    assert look.quarantined[0].reason == "health: Occupied is said by the supervisor alone; name the shared hardware in claim"
+
+
 class Model(RuleBasedStateMachine):
     """Calls of several ids that overlap, end well or not, and readings that let go."""
 
