@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,12 +82,20 @@ def test_a_hanging_read_is_let_go(tree: FileTree) -> None:
     read: list[bytes] = []
     thread = threading.Thread(target=lambda: read.append((tree.root / STATE).read_bytes()), daemon=True)
     thread.start()
-    assert (tree.root / STATE).is_fifo()
-    while thread.is_alive():
-        tree.show(CARD | {STATE: Trouble.HANGS})
-        tree.show(dict(CARD))
-        thread.join(0.01)
-    assert read in ([b"well\n"], [b""])
+    deadline = time.monotonic() + PATIENCE
+    while not _sleeps(thread):
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.001)
+    assert read == []
+    tree.show(dict(CARD))
+    thread.join(PATIENCE)
+    assert read == [b"well\n"]
+
+
+def _sleeps(thread: threading.Thread) -> bool:
+    """Whether a thread waits for something."""
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "S"
 
 
 def test_closing_lets_hanging_reads_go(tmp_path: Path) -> None:
