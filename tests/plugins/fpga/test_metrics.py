@@ -30,7 +30,7 @@ def collected(
     offer = Offer(
         units,
         (rule.name,),
-        taken={unit.id: (unit.resource,) for unit in units},
+        taken={unit.id: {unit.resource: unit.rule.name} for unit in units},
         quarantined={each.id: each.problem for each in functions if each.problem},
     )
     monitor = Monitor(Limits())

@@ -122,7 +122,7 @@ def _facts(function: Function, offer: Offer) -> dict[str, str]:
         "shell": _cut(function.shell),
         "interface_id": _cut(function.interface_id),
         "afu_id": _cut(function.afu_id),
-        "resource": _cut(",".join(offer.taken.get(function.id, ()))),
+        "resource": _cut(",".join(offer.taken.get(function.id, {}))),
     }
 
 
