@@ -10,6 +10,8 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from supervisor import Program, serve_program
 from supervisor_fpga.operating.bitstreams import Bitstreams
 from supervisor_fpga.operating.devices import Tree
@@ -42,6 +44,7 @@ def preparer(options: Options, own: Settings) -> Preparer:
     """For machines that are there, and for those that this process's own environment calls simulated."""
     root = own.simulated.rstrip("/")
     if root and os.path.realpath(options.sysfs).startswith(f"{os.path.realpath(root)}/"):
+        own = structs.replace(own, locks=f"{root}/locks")  # they go with it, and whoever made it may write there
         return Preparer(partial(prepare, tools(Tree(options.sysfs, options.dev), Simulated(), own)))
     # The helper has the machine's own directories where it expects them, whatever the supervisor calls its views of them.
     sysfs = next((os.path.realpath(path) for path in (options.sysfs, "/sys") if is_sysfs(os.path.realpath(path))), "")
