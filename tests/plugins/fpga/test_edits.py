@@ -12,7 +12,7 @@ from supervisor_fpga.cdi import class_of
 from supervisor_fpga.edits import edits, joint, refusal
 from supervisor_fpga.environment import DEVICE_INFO, DEVICES, variables
 from supervisor_fpga.publishing import Published
-from supervisor_fpga.report import Function, Node, Report
+from supervisor_fpga.report import Function, Node, Report, Role
 from supervisor_fpga.units import Unit
 from tests.plugins.fpga.functions import AFU, OTHER_AFU, alveo, dfl, functions, offered, program, u30, vfio, zynq
 
@@ -56,12 +56,12 @@ def test_the_nodes_of_all_functions_of_a_unit() -> None:
 
 
 @given(st.lists(functions(), max_size=4, unique_by=lambda function: function.id), st.sampled_from(["port", "fme", "user"]))
-def test_no_node_that_is_not_there_or_not_asked_for(given: list[Function], role: str) -> None:
+def test_no_node_that_is_not_there_or_not_asked_for(given: list[Function], role: Role) -> None:
     """Whatever the host has."""
     equipped = [
         replace(
             each, nodes=(Node(f"/dev/{number}", role), Node(f"/dev/gone{number}", role, present=False), Node("/dev/x", "dma"))
-        )  # type: ignore[arg-type]  # a role by its name
+        )
         for number, each in enumerate(given)
     ]
     there = {f"/dev/{number}" for number in range(len(given))}
