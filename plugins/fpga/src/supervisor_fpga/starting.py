@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor import AllocationRefused, BorderFailed, glob_pattern
-from supervisor_fpga.config import FpgaConfig, Resource, Way
+from supervisor_fpga.config import FpgaConfig, Program, Resource, Way
 from supervisor_fpga.health import Monitor
 from supervisor_fpga.metrics import Outcome, StartCount
 from supervisor_fpga.operating.messages import GRACE, Bitstream, Prepare, Prepared
@@ -63,6 +63,11 @@ class _Made(NamedTuple):
 def is_made_ready(rule: Resource) -> bool:
     """Whether something happens before a container of this resource starts."""
     return rule.program is not None or rule.reset
+
+
+def wanted(program: Program) -> Bitstream:
+    """A bitstream as the process is asked for it."""
+    return Bitstream(program.bitstream, program.sha256, program.afu_id, program.interface_id, program.signature or "")
 
 
 def required(resource: str, units: Iterable[Unit], rules: Iterable[Resource]) -> bool:
@@ -183,5 +188,4 @@ def _request(function: Function, rule: Resource, ways: Sequence[Way], deadline: 
     )
     if program is None:
         return request
-    wanted = Bitstream(program.bitstream, program.sha256, program.afu_id, program.interface_id, program.signature or "")
-    return replace(request, bitstream=wanted, ways=tuple(ways) if program.way == "auto" else (program.way,))
+    return replace(request, bitstream=wanted(program), ways=tuple(ways) if program.way == "auto" else (program.way,))
