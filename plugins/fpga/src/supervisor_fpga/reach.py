@@ -2,16 +2,13 @@
 
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from supervisor import Border, Host
 from supervisor_fpga.operating.messages import PROGRAM, Options
 from supervisor_fpga.report import Function
 from supervisor_fpga.starting import is_made_ready
 from supervisor_fpga.units import Unit
-
-Access = Callable[[str, int], bool]
-"""As ``os.access``, which opens nothing."""
 
 COMPONENT = "components/fpga-programming"
 """What a deployment lacks where nothing can be operated."""
@@ -33,13 +30,13 @@ def helped(operator: Border) -> bool:
     return operator.where.startswith("helper")
 
 
-def notices(units: Iterable[Unit], host: Host, operator: Border, access: Access = os.access) -> Iterator[str]:
+def notices(units: Iterable[Unit], host: Host, operator: Border) -> Iterator[str]:
     """What will never be made ready, as far as that shows without opening a device: one sentence for each resource."""
     if helped(operator):
         return
     found: dict[str, list[str]] = {}
     for unit in units:
-        if is_made_ready(unit.rule) and any(not reachable(function, host, access) for function in unit.functions):
+        if is_made_ready(unit.rule) and any(not reachable(function, host) for function in unit.functions):
             found.setdefault(unit.resource, []).append(unit.id)
     for resource, ids in found.items():
         many = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
@@ -49,8 +46,8 @@ def notices(units: Iterable[Unit], host: Host, operator: Border, access: Access 
         )
 
 
-def reachable(function: Function, host: Host, access: Access = os.access) -> bool:
+def reachable(function: Function, host: Host) -> bool:
     """Whether this process might write to what operates a function; opens nothing. A device that is not there may come."""
     ports = [node.path for node in function.nodes if node.role == "port" and node.present]
     paths = [local for path in ports or [function.path] if (local := host.local(path)) is not None]
-    return all(access(path, os.R_OK | os.W_OK) for path in paths if os.path.lexists(path))
+    return all(os.access(path, os.R_OK | os.W_OK) for path in paths if os.path.lexists(path))
