@@ -124,6 +124,7 @@ class Survey:
 
     def _report(self, view: HostView, found: tuple[Found, ...], known: Mapping[Key, Known]) -> Report:
         functions: dict[str, Function] = {}
+        held: dict[str, Function] = {}
         refused = {name: why for each in found for name, why in each.refused.items()}
         for one in known.values():
             function = one.function
@@ -131,17 +132,25 @@ class Survey:
                 refused[function.name] = (
                     function.problem or "it does not answer, and only it knows which port of its card it is"
                 )
-            elif function.id in functions:
-                other = functions[function.id]
-                refused[function.name] = f"{function.id} is already a function of {other.backend}, {other.name}"
+            elif (other := _rival(function, held)) is not None:
+                name = f"{function.name} ({function.backend})" if function.name in {other.id, other.name} else function.name
+                refused[name] = f"{function.id} is already a function of {other.backend}, {other.name}"
             else:
                 functions[function.id] = function
+                for place in (function.id, function.pci, function.path):
+                    held.setdefault(place, function)
         refused = unbound(view, {function.pci for function in functions.values()} | refused.keys()) | refused
         notices = [*(notice for each in found for notice in each.notices), *view.problems]
         if not functions and not may_have_some(self.host):
             notices.append(NO_DRIVER)
         ordered = tuple(sorted(functions.values(), key=lambda function: order(function.id)))
         return Report(ordered, tuple(notices), refused, self.options.simulated)
+
+
+def _rival(function: Function, held: Mapping[str, Function]) -> Function | None:
+    """Who has its id, or as another back end's function its hardware. ``held``: functions by id, PCI address and directory."""
+    others = (held.get(place) for place in (function.id, function.pci, function.path) if place)
+    return next((each for each in others if each and (each.id == function.id or each.backend != function.backend)), None)
 
 
 def card_of(function: Function) -> str:
