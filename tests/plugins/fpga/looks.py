@@ -1,8 +1,9 @@
 """Looks at planted machines in this process."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from supervisor_fpga.config import Declared, Vfio
 from supervisor_fpga.report import Function, Report
 from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.tree import Tree
@@ -13,14 +14,14 @@ Plant = Callable[[str | Machine], Tree]
 """Writes a machine, one of ``MACHINES`` by its name, and removes it at the end of the test."""
 
 
-def survey(tree: Tree, *, patience: float = 20.0) -> Survey:
+def survey(tree: Tree, *, patience: float = 20.0, vfio: Sequence[Vfio] = (), declared: Sequence[Declared] = ()) -> Survey:
     """Of a planted machine, with the patience that a busy machine wants."""
-    return Survey(Options(str(tree.sys), str(tree.dev), patience))
+    return Survey(Options(str(tree.sys), str(tree.dev), patience, tuple(vfio), tuple(declared)))
 
 
-def look(plant: Plant, machine: str | Machine) -> Report:
+def look(plant: Plant, machine: str | Machine, *, vfio: Sequence[Vfio] = (), declared: Sequence[Declared] = ()) -> Report:
     """A first look at a machine none of whose cards hangs."""
-    return survey(plant(machine)).look().report
+    return survey(plant(machine), vfio=vfio, declared=declared).look().report
 
 
 def by_id(report: Report) -> dict[str, Function]:

@@ -156,6 +156,7 @@ class Declared(_Section, frozen=True):
     """Hardware that no back end knows: devices of a subsystem, and the nodes that belong to them."""
 
     name: Annotated[str, Meta(pattern=r"\A[a-z0-9][-a-z0-9]{0,31}\Z")]
+    """In matches and in names of resources it is the shell of what it describes."""
     subsystem: Annotated[str, Meta(pattern=r"\A[-_.:A-Za-z0-9]{1,64}\Z", description="a class or bus of /sys")]
     kernel_name: Pattern | None = None
     vendor: HexId | None = None

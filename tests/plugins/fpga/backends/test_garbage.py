@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,15 @@ from hypothesis import strategies as st
 
 from supervisor import Host, HostView
 from supervisor_fpga.backends.attributes import Attributes
+from supervisor_fpga.backends.declared import Described
 from supervisor_fpga.backends.dfl import Dfl
+from supervisor_fpga.backends.ma35 import Ma35
 from supervisor_fpga.backends.manager import Manager
 from supervisor_fpga.backends.opae import Opae
 from supervisor_fpga.backends.protocol import BackEnd
+from supervisor_fpga.backends.vfio import PassThrough
+from supervisor_fpga.backends.xrt import Xrt
+from supervisor_fpga.config import Declared, Vfio
 from supervisor_fpga.report import Function
 from supervisor_fpga.simulate.tree import Tree
 from tests.plugins.fpga.machines import MACHINES
@@ -22,7 +28,15 @@ from tests.plugins.fpga.machines import MACHINES
 NOT_ASKED = ("uevent", "dev", "numa_node", "class", "vendor", "device")
 """What the kernel itself says."""
 
-FAMILIES: Mapping[str, Callable[[], BackEnd]] = {"dfl": Dfl, "opae": Opae, "kria": Manager}
+FAMILIES: Mapping[str, Callable[[], BackEnd]] = {
+    "dfl": Dfl,
+    "opae": Opae,
+    "kria": Manager,
+    "u250": Xrt,
+    "ma35d": Ma35,
+    "vfio": partial(PassThrough, [Vfio("8086", "bccf")]),
+    "declared": partial(Described, [Declared(name="acme", subsystem="acme", attributes={"model": "*"})]),
+}
 
 texts = st.one_of(
     st.binary(max_size=80),
@@ -33,7 +47,10 @@ texts = st.one_of(
 )
 
 
-@pytest.fixture(scope="module", params=["dfl_two_ports", "dfl_vf_of_card", "opae_tree", "kria"])
+@pytest.fixture(
+    scope="module",
+    params=["dfl_two_ports", "dfl_vf_of_card", "opae_tree", "kria", "u250_qdma", "ma35d", "vfio_vf", "declared_card"],
+)
 def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BackEnd, Tree]]:
     """A machine, and the back end that reads it."""
     family = FAMILIES[request.param.partition("_")[0]]

@@ -28,6 +28,9 @@ WRONG: Mapping[str, Mapping[str, str]] = {
     "dfl_hot": {CARD: "TooHot"},
     "dfl_ap6": {CARD: "ShutOff"},
     "opae_two_cards": {SECOND: "Quarantined"},
+    "alveo_without_rom": {"0000:65:00.1": "Quarantined"},
+    "alveo_odd_shell": {"0000:65:00.1": "Quarantined"},
+    "alveo_offline": {"0000:65:00.1": "Offline"},
     "zynqmp_bridge_disabled": {"fpga0": "BridgeDisabled"},
     "zynqmp_hanging": {"fpga0": "Unresponsive"},
     **{

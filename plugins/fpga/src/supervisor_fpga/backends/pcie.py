@@ -1,8 +1,9 @@
 """What PCI Express says of a function: its numbers, which the kernel remembers, and its link, which is asked."""
 
 import re
+from typing import Literal
 
-from supervisor import HostDevice
+from supervisor import HostDevice, HostView
 from supervisor_fpga.backends.attributes import Attributes
 from supervisor_fpga.report import PciLink
 
@@ -23,6 +24,16 @@ def link(attributes: Attributes, path: str) -> PciLink | None:
 def number(pci: HostDevice | None, name: str) -> str:
     """``vendor`` or ``device`` in four lower-case digits."""
     return "" if pci is None else (pci.attribute(name) or "").lower().removeprefix("0x")
+
+
+def physical(view: HostView, pci: HostDevice) -> str:
+    """The address of a VF's physical function; empty for what is no VF, or where that cannot be seen."""
+    return (view.resolve(f"{pci.path}/physfn") or "").rpartition("/")[2]
+
+
+def kind(view: HostView, pci: HostDevice) -> Literal["pf", "vf"]:
+    """A VF in a virtual machine looks like a physical function."""
+    return "vf" if physical(view, pci) else "pf"
 
 
 def _speed(text: str | None) -> float | None:
