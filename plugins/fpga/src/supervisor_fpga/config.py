@@ -94,8 +94,8 @@ class Resource(_Section, frozen=True):
     """One resource. A function belongs to the first that takes it; a region that is ``program``med may back several."""
 
     name: Annotated[str, Meta(min_length=1, max_length=512)]
-    """A template: ``fpga.example.com/{interface_id}``; ``{vendor}``, ``{device}``, ``{driver}``, ``{shell}``, ``{timestamp}``, ``{interface_id}``,
-    ``{afu_id}``, ``{backend}``, and ``{intel_af}``, which is what Intel's plugin has behind ``af-``."""
+    """A template: ``fpga.example.com/{interface_id}``; ``{vendor}``, ``{device}``, ``{driver}``, ``{shell}``, ``{shell_id}``, ``{timestamp}``,
+    ``{interface_id}``, ``{afu_id}``, ``{backend}``, and ``{intel_af}``, which is what Intel's plugin has behind ``af-``."""
     unit: UnitKind = "function"
     """What a container gets: one function, or all of a region, of a card, or of the cards with one serial number."""
     match: tuple[Match, ...] = ()

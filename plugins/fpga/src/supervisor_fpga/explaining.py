@@ -76,6 +76,7 @@ def _facts(function: Function) -> Iterator[str]:
 
 def _identity(function: Function) -> Iterator[tuple[str, str]]:
     yield "shell", function.shell
+    yield "shell id", function.shell_id
     yield "timestamp", function.timestamp
     yield "interface id", function.interface_id
     yield "AFU id", function.afu_id

@@ -167,6 +167,7 @@ FIELDS: Mapping[str, Callable[[Function], _Piece]] = {
     "device": partial(_text, "device", lambda function: function.device),
     "driver": partial(_text, "driver", lambda function: function.driver),
     "shell": partial(_text, "shell", lambda function: function.shell),
+    "shell_id": partial(_id, "shell id", lambda function: function.shell_id),
     "timestamp": partial(_text, "timestamp", lambda function: function.timestamp),
     "interface_id": _interface_id,
     "afu_id": _afu_id,

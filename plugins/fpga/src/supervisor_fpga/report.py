@@ -91,6 +91,8 @@ class Function(Struct, frozen=True):
     driver: str = ""
     shell: str = ""
     """Shell or static region, as the vendor names it: VBNV, ``bitstream_id``."""
+    shell_id: str = ""
+    """Which shell exactly, where it has an id of its own (XRT: its logic uuid): 32 digits without dashes."""
     timestamp: str = ""
     interface_id: str = ""
     """What a bitstream has to fit: 32 digits without dashes."""

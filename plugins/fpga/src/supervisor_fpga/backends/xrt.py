@@ -61,7 +61,8 @@ class Xrt:
             group=_serial(attributes, function, parts),
             shell=shell if shell and _SHELL.fullmatch(shell) else "",
             timestamp=timestamp if _TIMESTAMP.fullmatch(timestamp) else "",
-            interface_id=_interface(attributes, function),
+            shell_id=_only_id(attributes, f"{function.path}/logic_uuids"),
+            interface_id=_only_id(attributes, f"{function.path}/interface_uuids"),
             afu_id=values.programmed(attributes.text(f"{function.path}/xclbinuuid") or ""),
             waiting_for=waiting,
             problem="" if offline or waiting else _problem(shell),
@@ -149,9 +150,9 @@ def _serial(attributes: Attributes, function: Function, parts: tuple[str, ...]) 
     return next((serial for text in said if (serial := values.serial(text or ""))), "")
 
 
-def _interface(attributes: Attributes, function: Function) -> str:
-    """The one interface to which a program must be made; of several nothing says which."""
-    found = attributes.lines(f"{function.path}/interface_uuids")
+def _only_id(attributes: Attributes, path: str) -> str:
+    """The one id in a list; of several nothing says which counts."""
+    found = attributes.lines(path)
     return values.identity(found[0]) if len(found) == 1 else ""
 
 
