@@ -68,6 +68,13 @@ def test_members_of_a_group_are_one_unit(plant: Plant) -> None:
     assert (unit.id, [function.id for function in unit.functions]) == (FIRST, [FIRST, SECOND])
 
 
+def test_a_member_without_a_driver_keeps_the_other_waiting(plant: Plant) -> None:
+    """Both are named, so a container gets both or none."""
+    report = look(plant, vfio_machine(passed(FIRST, 42, 3), driven(SECOND, "", 42, device="bccf")), vfio=NAMED)
+    assert [bool(each.waiting_for) for each in report.functions] == [False, True]
+    assert offer(report, config_of("{}")).units == ()
+
+
 def test_a_bridge_in_a_group_does_not_count(plant: Plant) -> None:
     """It is nothing that anybody could reach memory with."""
     assert named(plant, "vfio_group_with_bridge")[FIRST].waiting_for == ""
