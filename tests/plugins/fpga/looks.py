@@ -13,6 +13,11 @@ from supervisor_fpga.sysfs.survey import Survey
 Plant = Callable[[str | Machine], Tree]
 """Writes a machine, one of ``MACHINES`` by its name, and removes it at the end of the test."""
 
+NAMED = (Vfio("8086", "bccf"),)
+"""What a configuration says where it wants all functions for VFIO that the machines have,"""
+ACME = (Declared(name="acme", subsystem="acme"),)
+"""and the cards that nobody else knows."""
+
 
 def survey(tree: Tree, *, patience: float = 20.0, vfio: Sequence[Vfio] = (), declared: Sequence[Declared] = ()) -> Survey:
     """Of a planted machine, with the patience that a busy machine wants."""

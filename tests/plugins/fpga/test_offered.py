@@ -8,7 +8,7 @@ from supervisor_fpga.report import Report
 from supervisor_fpga.rules import offer
 from supervisor_fpga.units import Offer
 from tests.plugins.fpga.functions import config_of, program, took
-from tests.plugins.fpga.looks import Plant, look, survey
+from tests.plugins.fpga.looks import ACME, NAMED, Plant, look, survey
 from tests.plugins.fpga.machines import CARD, MACHINES, SECOND
 
 INTERFACE = "69528db6eb31577a8c3668f9faa081f6"
@@ -21,7 +21,8 @@ SECTIONS = [
 
 
 def seen(plant: Plant, machine: str) -> Report:
-    return survey(plant(machine), patience=PATIENCE).look().report if "hanging" in machine else look(plant, machine)
+    patience = PATIENCE if "hanging" in machine else 20.0
+    return survey(plant(machine), patience=patience, vfio=NAMED, declared=ACME).look().report
 
 
 def of(section: str, report: Report) -> Offer:
@@ -80,3 +81,24 @@ def test_what_a_vf_has_is_named_by_its_card(plant: Plant) -> None:
     assert took(of(section, look(plant, "dfl_vf_of_card"))) == {"0000:3b:00.1": (f"fpga.intel.com/region-{INTERFACE}",)}
     alone = of(section, look(plant, "dfl_vf_alone"))
     assert alone.quarantined == {"0000:3b:00.1": "its interface id is not known"}
+
+
+def test_cards_are_named_as_by_amds_plugin(plant: Plant) -> None:
+    """Both chips of a U30 together, each other function by its shell, and one whose shell is none costs nobody anything."""
+    section = "preset: amd"
+    (unit,) = of(section, look(plant, "u30")).units
+    assert (unit.resource, unit.id, len(unit.functions)) == ("amd.com/ama_u30", "XFL1RT5PHT31", 2)
+    shell = "amd.com/xilinx_u250_gen3x16_xdma_shell_4_1-0x0000000061a3f2b4"
+    assert took(of(section, look(plant, "u250"))) == {"0000:65:00.1": (shell,)}
+    assert took(of(section, look(plant, "ma35d"))) == dict.fromkeys(("0000:c1:00.0", "0000:c2:00.0"), ("amd.com/MA35",))
+    for machine in ("alveo_without_rom", "alveo_odd_shell"):
+        found = of(section, look(plant, machine))
+        assert (found.taken.keys(), found.quarantined.keys()) == ({"0000:66:00.1"}, {"0000:65:00.1"})
+
+
+def test_what_the_configuration_describes_is_offered(plant: Plant) -> None:
+    """By the name of its description, or by its back end; a group with another's driver in it is not."""
+    section = "resources: [{name: 'a.io/{shell}', match: [{backend: [declared]}]}, {name: 'a.io/{backend}'}]"
+    assert took(of(section, seen(plant, "declared_card"))) == {"0000:17:00.0": ("a.io/acme",)}
+    assert took(of(section, seen(plant, "vfio_vf"))) == {"0000:5e:00.1": ("a.io/vfio",)}
+    assert took(of(section, seen(plant, "vfio_group_with_other_driver"))) == {}

@@ -12,10 +12,9 @@ from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.vfio import driven, passed, vfio_machine
 from supervisor_fpga.sysfs.messages import NO_DRIVER
 from tests.plugins.fpga.functions import config_of
-from tests.plugins.fpga.looks import Plant, by_id, look, survey
+from tests.plugins.fpga.looks import NAMED, Plant, by_id, look, survey
 from tests.plugins.fpga.machines import CARD, MACHINES, VF
 
-NAMED = (Vfio("8086", "BCCF"),)
 FIRST, SECOND = "0000:5e:00.1", "0000:5e:00.2"
 
 

@@ -10,7 +10,7 @@ from supervisor_fpga.report import Report
 from supervisor_fpga.simulate.embedded import STATES
 from supervisor_fpga.units import Unit
 from tests.plugins.fpga.health.samples import PROGRAM
-from tests.plugins.fpga.looks import Plant, survey, until
+from tests.plugins.fpga.looks import ACME, NAMED, Plant, survey, until
 from tests.plugins.fpga.machines import CARD, MACHINES, SECOND
 
 RULE = Resource(name="fpga.example.com/function")
@@ -31,6 +31,8 @@ WRONG: Mapping[str, Mapping[str, str]] = {
     "alveo_without_rom": {"0000:65:00.1": "Quarantined"},
     "alveo_odd_shell": {"0000:65:00.1": "Quarantined"},
     "alveo_offline": {"0000:65:00.1": "Offline"},
+    "vfio_group_with_other_driver": {"0000:5e:00.1": "Waiting"},
+    "vfio_unbound": {"0000:5e:00.1": "Waiting"},
     "zynqmp_bridge_disabled": {"fpga0": "BridgeDisabled"},
     "zynqmp_hanging": {"fpga0": "Unresponsive"},
     **{
@@ -46,7 +48,7 @@ CURED = {"zynqmp_bridge_disabled", *(name for name, wrong in WRONG.items() if wr
 
 def seen(plant: Plant, name: str) -> Report:
     """The report of a machine, at most one of whose cards hangs."""
-    looks = survey(plant(name), patience=0.2 if "hanging" in name else 20.0)
+    looks = survey(plant(name), patience=0.2 if "hanging" in name else 20.0, vfio=NAMED, declared=ACME)
     until(lambda: sum(each.unresponsive for each in looks.look().report.functions) <= 1)
     return looks.look().report
 
