@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from supervisor import AllocationRefused, BorderFailed, Host
+from supervisor import AllocationRefused, Border, BorderFailed, Host
 from supervisor_fpga.config import FpgaConfig
 from supervisor_fpga.health import Monitor
 from supervisor_fpga.metrics import StartCount
@@ -24,9 +25,9 @@ from supervisor_fpga.starting import Starter, required
 from supervisor_fpga.units import Unit
 from tests.plugins.fpga.functions import SUM, alveo, config_of, dfl, program
 from tests.plugins.fpga.looks import survey
+from tests.plugins.fpga.machines import CARD, SECOND
 from tests.plugins.fpga.operating.yard import PATIENCE, Yard
 
-CARD = "0000:3b:00.0"
 NLB = f"{{name: fpga.example/nlb, unit: region, {program()}}}"
 RESET = "{name: fpga.example/reset, reset: true, clearErrors: false}"
 
@@ -45,6 +46,16 @@ class Fake:
         self.asked.append(request)
         self.waited.append(deadline - request.deadline)
         return kind(**msgspec.structs.asdict(self._answer(request)))
+
+
+class Patient:
+    """A border that waits longer than it is told to, as the process on a busy machine may need."""
+
+    def __init__(self, operator: Border) -> None:
+        self._operator = operator
+
+    def ask(self, request: Any, kind: type[Any], deadline: float) -> Any:
+        return self._operator.ask(request, kind, deadline + PATIENCE)
 
 
 class Bench:
@@ -293,7 +304,7 @@ def test_a_function_that_is_away_does_not_come_back_unprepared() -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Yard, Bench]]]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Yard, Bench]]]:
     """A yard with a bench whose starter asks a real process."""
     ends: list[Callable[[], None]] = []
 
@@ -341,7 +352,26 @@ def test_fifty_starts_by_the_process(machine: Callable[..., tuple[Yard, Bench]])
     assert (done.count, done.programmed, done.resets) == (50, 8, 42)
 
 
-def test_a_simulation_has_no_helper(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_that_hangs_costs_its_own_container_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told in time, and the hardware is not called broken for it; the next card is ready at once, by the same process."""
+    yard = Yard(tmp_path, "dfl_hanging")
+    monkeypatch.setenv("FPGA_SIMULATED", "")
+    operator = border(Host(str(yard.tree.sys), str(yard.tree.dev)), simulated=True)
+    other = dfl(id=SECOND, pci=SECOND, card=SECOND, region=f"{SECOND}/region0")
+    try:
+        operator.open(time.monotonic() + PATIENCE)
+        bench = Bench(RESET, dfl(), other, fake=Patient(operator), deadline=0.4)
+        assert bench.start(bench.units[0]).startswith(f"{CARD} was not ready in time: there was no time left for ")
+        patient = Bench(RESET, dfl(), other, fake=operator)
+        assert patient.start(patient.units[1]) == ""
+        assert patient.start(patient.units[0]).startswith(f"{CARD} is busy: the driver has not come back")
+        assert (bench.states(), operator.restarts) == (["Healthy", "Healthy"], 0)
+    finally:
+        operator.close()
+        yard.tree.close()
+
+
+def test_a_simulation_has_no_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one of the node has the machine's own functions, perhaps by the same ids."""
     monkeypatch.setenv("FPGA_SIMULATED", "")
     operator = border(Host(str(tmp_path / "sys"), str(tmp_path / "dev"), helper_socket="/dev/log"), simulated=True)
@@ -351,7 +381,7 @@ def test_a_simulation_has_no_helper(tmp_path: Any, monkeypatch: pytest.MonkeyPat
 # --- what will never be ready -----------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_reached_is_told_by_resource(tmp_path: Any) -> None:
+def test_what_cannot_be_reached_is_told_by_resource(tmp_path: Path) -> None:
     """Before a container fails for it, and only where something would be done."""
     (tmp_path / "dev").mkdir()
     for number in range(2):
@@ -366,7 +396,7 @@ def test_what_cannot_be_reached_is_told_by_resource(tmp_path: Any) -> None:
     assert [*notices(offer(Report((dfl(),)), FpgaConfig()).units, host, border(host))] == []
 
 
-def test_what_is_there_and_may_be_written_is_within_reach(tmp_path: Any) -> None:
+def test_what_is_there_and_may_be_written_is_within_reach(tmp_path: Path) -> None:
     """A node that is absent may come, and says nothing."""
     (tmp_path / "dfl-port.0").touch()
     host = Host(sysfs=str(tmp_path), dev=str(tmp_path))
