@@ -88,7 +88,7 @@ def test_cards_are_named_as_by_amds_plugin(plant: Plant) -> None:
     section = "preset: amd"
     (unit,) = of(section, look(plant, "u30")).units
     assert (unit.resource, unit.id, len(unit.functions)) == ("amd.com/ama_u30", "XFL1RT5PHT31", 2)
-    shell = "amd.com/xilinx_u250_gen3x16_xdma_shell_4_1-0x0000000061a3f2b4"
+    shell = "amd.com/xilinx_u250_gen3x16_xdma_shell_4_1-1638134452"
     assert took(of(section, look(plant, "u250"))) == {"0000:65:00.1": (shell,)}
     assert took(of(section, look(plant, "ma35d"))) == dict.fromkeys(("0000:c1:00.0", "0000:c2:00.0"), ("amd.com/MA35",))
     for machine in ("alveo_without_rom", "alveo_odd_shell"):

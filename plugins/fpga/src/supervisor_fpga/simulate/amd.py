@@ -21,7 +21,7 @@ class Alveo(Struct, frozen=True):
     """Of its first function: management, or user where there is no management."""
     shell: str = "xilinx_u250_gen3x16_xdma_shell_4_1"
     """VBNV."""
-    timestamp: str = "0x0000000061a3f2b4"
+    timestamp: str = "1638134452"
     uuid: str = "12c8fafb0632499db1c0c6676271b8a6"
     xclbin: str = ""
     """What is programmed: the uuid of its xclbin."""
