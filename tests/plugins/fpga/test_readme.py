@@ -17,7 +17,7 @@ from supervisor_fpga.config import FpgaConfig, Resource, UnitKind, Way
 from supervisor_fpga.health import STATES, Monitor
 from supervisor_fpga.health.policy import FAULTS
 from supervisor_fpga.metrics import families
-from supervisor_fpga.naming import fields_of
+from supervisor_fpga.naming import FIELDS, fields_of
 from supervisor_fpga.operating.messages import BITSTREAMS
 from supervisor_fpga.operating.settings import Settings
 from supervisor_fpga.presets import DEFAULT, PRESETS
@@ -118,7 +118,7 @@ def test_the_names_are_all_told() -> None:
     text = README.read_text()
     (sentence,) = re.findall(r"\*\*Names\.\*\* (.*?) are replaced", text, re.DOTALL)
     known = {name for each in words(sentence) for name in fields_of(each)}
-    assert known == {"vendor", "device", "driver", "shell", "timestamp", "interface_id", "afu_id", "backend", "intel_af"}
+    assert known == {*FIELDS}
     assert DEFAULT[0].name.partition("{")[0] in text
     assert all(f"`{preset}`" in text or f"`preset: {preset}`" in text for preset in PRESETS if preset)
 

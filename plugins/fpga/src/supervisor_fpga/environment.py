@@ -39,6 +39,7 @@ class FunctionInfo(Struct, frozen=True, rename="camel"):
     device: str
     driver: str
     shell: str
+    shell_id: str
     interface_id: str
     afu_id: str
     """What it holds when the container starts; empty where only the driver will know then."""
@@ -72,6 +73,7 @@ def _told(function: Function, rule: Resource) -> FunctionInfo:
         device=function.device,
         driver=function.driver,
         shell=function.shell,
+        shell_id=function.shell_id,
         interface_id=function.interface_id,
         afu_id=function.afu_id if rule.program is None else bare_id(rule.program.afu_id),
         nodes=nodes_of(function, rule),
