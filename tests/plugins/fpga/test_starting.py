@@ -360,7 +360,7 @@ def test_a_card_that_hangs_costs_its_own_container_alone(tmp_path: Path, monkeyp
     other = dfl(id=SECOND, pci=SECOND, card=SECOND, region=f"{SECOND}/region0")
     try:
         operator.open(time.monotonic() + PATIENCE)
-        bench = Bench(RESET, dfl(), other, fake=Patient(operator), deadline=0.4)
+        bench = Bench(RESET, dfl(), other, fake=Patient(operator), deadline=2.5)
         assert bench.start(bench.units[0]).startswith(f"{CARD} was not ready in time: there was no time left for ")
         patient = Bench(RESET, dfl(), other, fake=operator)
         assert patient.start(patient.units[1]) == ""
