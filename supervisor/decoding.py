@@ -7,6 +7,7 @@ only because something was taken out is no news and is left out of the report.
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -77,17 +78,19 @@ class _Search:
             known = {name for info in infos for name in _fields(info)}
             also = self._other_keys if node is self._root else ()
             self._note(child.key_at, child.path, f"unknown key{did_you_mean(unknown[1], (*known, *also))}")
-            return self._remove(node, unknown[1])
+            return self._remove(trail, unknown[1])
         if missing := _MISSING.fullmatch(message):
             if missing[1] not in self._taken.get(id(node), ()):
-                self._note(node.at, node.path, f"the key {missing[1]} is missing")
+                choices = [*_choices(found for info in infos for found in _inside(info, missing[1]))]
+                cure = f": write {missing[1]}: {choices[0]}" if len(choices) == 1 else ""
+                self._note(node.at, node.path, f"the key {missing[1]} is missing{cure}")
         elif of_key:
             self._note(node.key_at, node.path, f"as a key: {_say(message, None, ())}")
         elif id(node) not in self._taken:
             self._note_all(node, message, infos)
         if len(trail) == 1:
             return False
-        return self._remove(trail[-2][1], trail[-1][0])
+        return self._remove(trail[:-1], trail[-1][0])
 
     def _note(self, at: Any, path: str, text: str) -> None:
         self._problems.append(Problem(at, path, text))
@@ -102,7 +105,9 @@ class _Search:
                 place, text = inner, placed[2]
             self._note(place.at, place.path, text)
 
-    def _remove(self, parent: Node, key: Any) -> bool:
+    def _remove(self, trail: Sequence[tuple[Any, Node]], key: Any) -> bool:
+        """Take ``key`` out of the last node of the way; one that is empty then is as good as taken out of the one before."""
+        parent = trail[-1][1]
         position = list(parent.children).index(key)
         del parent.children[key]
         if isinstance(parent.value, dict):
@@ -110,6 +115,10 @@ class _Search:
         else:
             del parent.value[position]
         self._taken.setdefault(id(parent), set()).add(key)
+        for (_, outer), (name, inner) in reversed([*pairwise(trail)]):
+            if inner.children:
+                break
+            self._taken.setdefault(id(outer), set()).add(name)
         return True
 
     def _find(self, error: str) -> tuple[str, bool, list[tuple[Any, Node]]]:

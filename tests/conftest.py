@@ -1,6 +1,7 @@
 """Rules for all tests: what is missing on this machine is listed at the end, and CI forbids any skip."""
 
 import os
+import signal
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from itertools import groupby
@@ -14,6 +15,10 @@ pytest_plugins = ["tests.bed.fixtures", "tests.plugins.nvidia_gpu.fakenvml.fixtu
 
 MOST_NAMES = 12
 """Of one file's tests that are listed one by one."""
+
+# Programs that are started here can be interrupted, also where the tests themselves run in the background of a shell or under nohup.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("suite", deadline=None)

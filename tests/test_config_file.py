@@ -128,7 +128,7 @@ def test_a_plugin_that_is_not_mentioned_gets_its_defaults() -> None:
         ("# nothing\n", [f"1:1: is empty: begin with apiVersion: {API_VERSION} and kind: {KIND}"]),
         ("just text", ["1:1: Expected mapping, got str"]),
         (b"\x7fELF\x02\x01\x01\x00\x00", ["1:1: holds the character U+007F: is it a binary file?"]),
-        ("kind: SupervisorConfig", ["1:1: the key apiVersion is missing"]),
+        ("kind: SupervisorConfig", [f"1:1: the key apiVersion is missing: write apiVersion: {API_VERSION}"]),
         (
             f"apiVersion: v1\nkind: {KIND}",
             [f"1:13: apiVersion: Expected {API_VERSION}, got 'v1'"],

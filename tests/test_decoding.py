@@ -136,6 +136,31 @@ def test_all_mistakes_are_found_and_nothing_is_invented() -> None:
     ]
 
 
+class _Match(_Strict, frozen=True):
+    kind: tuple[Literal["usb", "glob"], ...] = ()
+    inner: tuple["_Match", ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.kind and not self.inner:
+            raise ValueError("give at least one field")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("kind: [usb, pci]", "1:13: kind[1]: Expected one of glob, usb, got 'pci'"),
+        ("kind: [pci]", "1:8: kind[0]: Expected one of glob, usb, got 'pci'"),
+        ("inner: [{inner: [{kind: [pci]}]}]", "1:26: inner[0].inner[0].kind[0]: Expected one of glob, usb, got 'pci'"),
+        ("kind: [usb]\ninner: [{kind: []}]", "2:9: inner[0]: give at least one field"),
+    ],
+)
+def test_nothing_is_called_empty_that_was_not(text: str, problem: str) -> None:
+    """A struct that wants one of its fields does not complain when all that was in them is wrong."""
+    root, _ = read(text.encode())
+    assert root is not None
+    assert [f"{at.line}:{at.column}: {path}: {what}" for at, path, what in decode(root, _Match)[1] if at] == [problem]
+
+
 _WORDS = st.text("abcdefg", min_size=1, max_size=2)
 
 

@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _answer(args: argparse.Namespace, document: Document, found: Sequence[Surveyed], looked: Sequence[Looked]) -> Answer:
     matches = _matches(args.device, looked)
-    names = {args.device, *(match.device.id for match in matches)}
+    names = {args.device, *(match.device.id for match in matches or _meant(looked))}
     return Answer(
         device=args.device,
         offers=tuple(matches),
@@ -118,15 +118,28 @@ def _texts(answer: Answer) -> Iterator[str]:
     yield paragraph("Not offered:", answer.not_offered)
     yield paragraph("What the plugins say:", answer.explanations)
     if answer.running is not None:
-        vanished = ("no plugin sees it now",) if answer.running.listed and not answer.offers else ()
+        listed = any(each.device.id == answer.device for each in answer.running.listed)
+        vanished = ("no plugin sees it now",) if listed and not answer.offers else ()
         title = f"What the running supervisor says, at {answer.running.address}:"
         yield paragraph(title, (*vanished, *answer.running.sentences)) or f"{answer.running.silence}."
 
 
 def _matches(text: str, looked: Sequence[Looked]) -> list[Match]:
-    every = [Match(plugin, inventory.resource, device) for plugin, inventory in offered(looked) for device in inventory.devices]
+    every = _every(looked)
     exact = [match for match in every if match.device.id == text]
     return exact or [match for match in every if _gives(match.device, {text, f"/dev/{text}"})]
+
+
+def _meant(looked: Sequence[Looked]) -> Iterator[Match]:
+    """The devices whose ids plugins name when they are asked by another name, with their replicas."""
+    words = {word.strip("(),.;:") for each in looked for sentence in each.sentences for word in sentence.split()}
+    for group in _groups(_every(looked)):
+        if any(match.device.id in words for match in group):
+            yield from group
+
+
+def _every(looked: Sequence[Looked]) -> list[Match]:
+    return [Match(plugin, inventory.resource, device) for plugin, inventory in offered(looked) for device in inventory.devices]
 
 
 def _quarantined(text: str, looked: Sequence[Looked]) -> list[str]:

@@ -6,7 +6,7 @@ the rounds' ratios: other work on the machine disturbs absolute times, and hardl
 rounds, with the least and the greatest. Times are taken on CLOCK_MONOTONIC where things happen, in the sending and in the receiving
 process. The simulated kubelet runs on the same CPUs and its share is part of every time; a real one is faster.
 
-The whole takes about twenty minutes; --quick, one round of each, seven. Each row is told as soon as it is known.
+The whole takes about twenty-five minutes; --quick, one round of each, nine. Each row is told as soon as it is known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, fpga, image, infiniband, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
+from tests.bench import answers, fabric, fpga, image, infiniband, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -50,6 +50,8 @@ BENCHES: dict[str, Bench] = {
     "rdma": infiniband.looks,
     "ports": infiniband.polls,
     "polling": infiniband.idle,
+    "flaps": fabric.ports,
+    "vfs": fabric.vfs,
     "fpgas": fpga.looks,
     "fpga-polling": fpga.idle,
     "image": image.image,

@@ -64,10 +64,10 @@ def polls(lab: Lab, rounds: int) -> Iterator[Row]:
         with _probe(lab, poll=QUICK) as (probe, tree):
             probe.look()
             free.append(trio.run(_changes, probe, tree))
-            tree.become(_hung(tree.machine))
+            tree.become(hung(tree.machine))
             beside.append(trio.run(_changes, probe, tree))
             looking.append(_milliseconds(probe.look))
-            tree.become(_machine())
+            tree.become(eight_hcas())
     at_most = 1000 * QUICK + 50
     yield Row(f"a port's state → heard, polls each {1000 * QUICK:g} ms", "ms", free, at_most=at_most)
     yield Row(f"the same while a card with {VFS} VFs hangs", "ms", beside, at_most=at_most)
@@ -90,7 +90,8 @@ def idle(lab: Lab, rounds: int) -> Iterator[Row]:
     yield Row("RSS of the process that reads sysfs", "MB", memory)
 
 
-def _machine() -> Machine:
+def eight_hcas() -> Machine:
+    """With their VFs, all of them well."""
     pfs = Machine(tuple(roce(f"0000:{bus}:00.0", f"mlx5_{at}", f"ens{at}np0", CX7) for at, bus in enumerate(BUSES)))
     machine = numbered(pfs)
     for at in range(len(BUSES)):
@@ -98,7 +99,7 @@ def _machine() -> Machine:
     return machine
 
 
-def _hung(machine: Machine) -> Machine:
+def hung(machine: Machine) -> Machine:
     """The last card, with all that is on it."""
     card = f"0000:{BUSES[-1]}:"
     for name in [hca.name for function, hca in machine.hcas() if function.id.startswith(card)]:
@@ -108,7 +109,7 @@ def _hung(machine: Machine) -> Machine:
 
 @contextmanager
 def _probe(lab: Lab, poll: float = 1.0, counters: float = 30.0) -> Iterator[tuple[Probe, Tree]]:
-    tree = Tree(lab.new_folder() / "machine", _machine())
+    tree = Tree(lab.new_folder() / "machine", eight_hcas())
     probe = Probe(
         Host(sysfs=str(tree.sys), dev=str(tree.dev)), InfinibandConfig(poll=poll, counters=counters), deadline=PATIENCE
     )
@@ -143,9 +144,9 @@ async def _changes(probe: Probe, tree: Tree) -> float:
                 pass  # with the first poll of a stream they come
             for number in range(CHANGES):
                 began = time.monotonic_ns()
-                _say(state, "1: DOWN" if number % 2 == 0 else "4: ACTIVE")
+                say(state, "1: DOWN" if number % 2 == 0 else "4: ACTIVE")
                 slowest = max(slowest, (await _heard(receive, function.id) - began) / 1e6)
-        _say(state, "4: ACTIVE")
+        say(state, "4: ACTIVE")
         nursery.cancel_scope.cancel()
     return slowest
 
@@ -157,7 +158,8 @@ async def _heard(polls: trio.MemoryReceiveChannel[tuple[int, Poll]], device: str
             return at
 
 
-def _say(attribute: Path, text: str) -> None:
+def say(attribute: Path, text: str) -> None:
+    """Give an attribute another text; nobody reads half of it."""
     new = attribute.with_name("new")
     new.write_text(f"{text}\n")
     new.replace(attribute)

@@ -137,6 +137,17 @@ def test_a_running_supervisor_is_asked_where_the_configuration_says(machine: Mac
         assert len(server.seen) == 2
 
 
+def test_a_running_supervisor_is_asked_for_what_a_plugin_means(machine: Machine) -> None:
+    """By a name that only the plugin knows; the supervisor knows the id, which stands in what the plugin says."""
+    machine.install("widgets", WIDGETS.replace("{text} is a widget by rule 7", "{text} is offered, by the id widget-0"))
+    with canned(edited()) as server:
+        code, out, err = _ask(machine, server.port, "my-widget")
+    assert (code, err) == (0, "")
+    assert "my-widget is offered, by the id widget-0" in out
+    assert out.endswith(f"widget-0 is Healthy for 2 d, since {LONG_AGO}; held by default/web-0 main")
+    assert "no plugin sees it now" not in out
+
+
 def test_a_device_that_only_the_running_one_lists(machine: Machine) -> None:
     """It has vanished, and may still be held."""
     machine.install("widgets", WIDGETS)

@@ -33,8 +33,11 @@ ELSEWHERE: Mapping[str, set[str]] = {
 }
 """Metrics that the supervisor of this test does not expose, with their labels."""
 
-GPU_METRICS = re.compile(r"^\| `(\w+)` \|((?: `\w+`,?)*) \|", re.MULTILINE)
-"""A line of the table in the plugin's README, which its own tests compare with the code: simulated GPUs have not all of them."""
+HCA = "rdma/hca"
+
+OF_PLUGINS = {"nvidia_gpu", "infiniband"}
+METRICS = re.compile(r"^\| `(\w+)` \|((?: `\w+`,?)*) \|", re.MULTILINE)
+"""A line of the table in a plugin's README, which its own tests compare with the code: what is simulated has not all of them."""
 
 MADE = {"cluster", "node", "quantity", "sanitized"}
 """Labels that come from nobody's exposition: of whole scrapes, and what a rule makes itself."""
@@ -52,10 +55,10 @@ EMPTY: Mapping[str, str] = {
 
 
 def sections() -> dict[str, dict[str, Any]]:
-    """A node with a shared device and four GPUs, of which one will fail."""
+    """A node with a shared device, an HCA with two functions, and four GPUs, of which one will fail."""
     gpus = {"simulate": {"layout": "l40s-4", "script": ["after 3s xid 79 on 0"]}, "environment": False}
     shared = {"resources": [{"name": NULL, "match": [{"path": "/dev/null"}], "replicas": 4}]}
-    return {"generic": shared, "nvidia-gpu": gpus}
+    return {"generic": shared, "nvidia-gpu": gpus, "infiniband": {"simulate": {"layout": "dual-port-infiniband"}}}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,7 @@ def scraped() -> Iterator[Prometheus]:
         process = running.enter_context(Process(kubelet.paths, folder, sections(), Host()))
         kubelet.wait_registered(GPU)
         kubelet.wait_registered(NULL)
+        kubelet.wait_registered(HCA)
         address = json.loads(process.wait_log('"HttpListening"'))["address"]
         found = running.enter_context(prometheus([address], RULES, {"node": NODE}))
         found.until("device_plugin_active == 1")
@@ -86,18 +90,18 @@ def scraped() -> Iterator[Prometheus]:
 
 
 def exposed(scraped: Prometheus) -> dict[str, set[str]]:
-    """Every metric that Prometheus knows, with all labels that any of its series has."""
-    labels: dict[str, set[str]] = defaultdict(set)
+    """Every metric that Prometheus knows or a plugin tells of, with all its labels; Prometheus has none whose value is empty."""
+    labels: dict[str, set[str]] = defaultdict(set, {k: v for plugin in OF_PLUGINS for k, v in told_metrics(plugin).items()})
     for series in scraped.get("series", **{"match[]": '{__name__=~".+"}'}):
         labels[series["__name__"]].update(series)
-    return gpu_metrics() | labels | dict(ELSEWHERE)
+    return labels | dict(ELSEWHERE)
 
 
-def gpu_metrics() -> dict[str, set[str]]:
-    """Every metric of the GPU plugin with its labels, as its README has them."""
-    text = (FOLDER.parents[1] / "plugins/nvidia_gpu/README.md").read_text()
-    rows = GPU_METRICS.findall(text[text.index("## Metrics") : text.index("## Simulation")])
-    return {f"device_plugin_nvidia_gpu_{name}": set(re.findall(r"\w+", labels)) for name, labels in rows}
+def told_metrics(plugin: str) -> dict[str, set[str]]:
+    """Every metric of a plugin with its labels, as its README has them."""
+    text = (FOLDER.parents[1] / f"plugins/{plugin}/README.md").read_text()
+    rows = METRICS.findall(text[text.index("## Metrics") : text.index("## Simulation")])
+    return {f"device_plugin_{plugin}_{name}": set(re.findall(r"\w+", labels)) for name, labels in rows}
 
 
 def filled(expression: str, nodes: str, resources: str) -> str:
@@ -113,7 +117,7 @@ def filled(expression: str, nodes: str, resources: str) -> str:
     return expression
 
 
-@pytest.mark.parametrize("choice", [(".*", ".*"), (f"({NODE}|other)", f"({GPU}|{NULL})")], ids=["all", "chosen"])
+@pytest.mark.parametrize("choice", [(".*", ".*"), (f"({NODE}|other)", f"({GPU}|{HCA}|{NULL})")], ids=["all", "chosen"])
 def test_every_panel_shows_something(scraped: Prometheus, choice: tuple[str, str]) -> None:
     """No query of the dashboard is refused, and only those that are empty on a good day are empty."""
     empty = {query.panel for query in queries() if not scraped.query(filled(query.expression, *choice))}
@@ -167,4 +171,6 @@ def test_expected_quantities_are_named_as_the_cluster_names_them(scraped: Promet
         ("nvidia_com_gpu", "allocatable"): 3,
         ("devices_example_com_null", "capacity"): 4,
         ("devices_example_com_null", "allocatable"): 4,
+        ("rdma_hca", "capacity"): 2,
+        ("rdma_hca", "allocatable"): 2,
     }

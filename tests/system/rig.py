@@ -259,10 +259,18 @@ class _Standing:
 
 
 def double_registrations(events: list[Event]) -> list[Event]:
-    """Every Register of a resource that had one under way, or a stream, in the same life of the kubelet."""
+    """Every Register of a resource that had one under way, or a stream, in the same life of the kubelet.
+
+    Of a life whose beginning is not among the events, as after an hour of them, nobody knows what was under way.
+    """
+    begun: set[int] = set()
     standing: defaultdict[tuple[int, str], _Standing] = defaultdict(_Standing)
     doubles = []
     for event in events:
+        if event.kind is EventKind.KUBELET_STARTING:
+            begun.add(event.life)
+        if event.life not in begun:
+            continue
         now = standing[event.life, event.fields.get("resource", "")]
         match event.kind:
             case EventKind.REGISTER_RECEIVED:

@@ -61,7 +61,7 @@ AT_RESOURCE, AT_MATCH = "$.resources[0]", "$.resources[0].match[0]"
         (MATCH % "{pf: ['ens1f0#']}", AT_MATCH, "pf: 'ens1f0#' is no function with ranges, like ens1f0#0-3,7"),
         (MATCH % "{pf: ['#0-3']}", AT_MATCH, "is no function with ranges"),
         (MATCH % "{pf: ['ens1f0#a-b']}", AT_MATCH, "is no function with ranges"),
-        (MATCH % "{pf: ['ens1f0#0-3,7-5']}", AT_MATCH, "pf: the range 7-5 in 'ens1f0#0-3,7-5' runs backwards"),
+        (MATCH % "{pf: ['ens1f0#0-3,7-5']}", AT_MATCH, "pf: 'ens1f0#0-3,7-5' has the range 7-5, which runs backwards"),
         (MATCH % "{numaNode: [-1]}", f"{AT_MATCH}.numaNode[0]", ">= 0"),
         (MATCH % "{name: ['']}", f"{AT_MATCH}.name[0]", "length >= 1"),
         (MATCH % "{names: [a]}", AT_MATCH, "unknown field `names`"),

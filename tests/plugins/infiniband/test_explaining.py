@@ -55,7 +55,7 @@ def test_a_device_by_any_of_its_names(text: str) -> None:
         "rdma/vf refuses it: kind pf is not vf",
         "rdma/shared takes it: name mlx5_1",
         "rdma/shared offers it (shared), by the ids 0000:3b:00.1::0 to 0000:3b:00.1::3",
-        "0000:3b:00.1 is healthy (Healthy)",
+        "0000:3b:00.1 is healthy",
     ]
 
 
@@ -90,8 +90,8 @@ def test_an_id_of_a_pool() -> None:
     pooled = (
         "rdma/all offers mlx5_44 (mlx5_core.sf.4), mlx5_45 (mlx5_core.sf.5) together, by the ids rdma.all::0 to rdma.all::99"
     )
-    assert told("rdma.all::7", sf(4), sf(5)) == [pooled, "rdma.all is healthy (Healthy)"]
-    assert told("mlx5_core.sf.5", sf(4), sf(5))[-2:] == [pooled, "rdma.all is healthy (Healthy)"]
+    assert told("rdma.all::7", sf(4), sf(5)) == [pooled, "rdma.all is healthy"]
+    assert told("mlx5_core.sf.5", sf(4), sf(5))[-2:] == [pooled, "rdma.all is healthy"]
 
 
 def test_an_id_that_is_none_of_these() -> None:
@@ -126,7 +126,7 @@ def test_the_verdict_is_told_in_full() -> None:
     report = Report((vf(0),))
     verdict = Verdict(healthy=False, state="PortDown", reason="PortDown: port 1 is DOWN", shown=("its GUID is zero",))
     assert list(explain("mlx5_8", report, offer(report, config_of(RESOURCES)), lambda _: verdict))[-2:] == [
-        "0000:3b:01.0 is not healthy (PortDown): PortDown: port 1 is DOWN",
+        "0000:3b:01.0 is not healthy: PortDown: port 1 is DOWN",
         "its GUID is zero",
     ]
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from supervisor_infiniband import pci
 from supervisor_infiniband.config import Match
-from supervisor_infiniband.matching import Answer, answer, refusal, words
+from supervisor_infiniband.matching import Answer, answer, words
 from supervisor_infiniband.report import RdmaDevice
 from tests.plugins.infiniband.functions import DOWN, devices, guid, match_of, matches, pf, port, rxe, sf, vf
 
@@ -172,7 +172,6 @@ def test_a_reason_for_each_refusal_and_for_each_doubt(match: Match, device: Rdma
     """A refusal has its sentence, and so has what is not certain; what certainly fits needs none."""
     found = answer(match, device, owner)
     assert bool(found.reason) is not (found.fits and found.certain)
-    assert bool(refusal(match, device, owner)) is not found.fits
 
 
 @given(matches(), devices())

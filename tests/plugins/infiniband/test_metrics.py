@@ -102,13 +102,17 @@ def test_counters() -> None:
                 Counters(device.id, 1, {"port_rcv_data": 4_096, "link_downed": 3, "unheard_of": 1}, {"out_of_buffer": 7}),
             )
         ),
-        Poll(counters=(Counters(device.id, 0, {}, {"roce_adp_retrans": 9}),)),
+        Poll(counters=(Counters(device.id, 0, {"aer_dev_fatal": 1, "aer_dev_nonfatal": 0}, {"roce_adp_retrans": 9}),)),
         Poll(counters=(Counters("0000:99:00.0", 1, {"link_downed": 1}),)),
     )
     found = collected(device, polls=polls)
     assert values(found["port_receive_bytes"], "device", "name", "port") == {(device.id, "mlx5_0", "1"): 4_096}
     assert values(found["port_link_downed"], "device", "port") == {(device.id, "1"): 3}
     assert found["port_symbol_errors"].samples == ()
+    assert values(found["pcie_errors"], "device", "name", "severity") == {
+        (device.id, "mlx5_0", "fatal"): 1,
+        (device.id, "mlx5_0", "nonfatal"): 0,
+    }
     assert values(found["hw_counter"], "port", "counter") == {("", "roce_adp_retrans"): 9, ("1", "out_of_buffer"): 7}
     assert all(found[f"port_{name}"].kind == "counter" for name, _ in PORT_COUNTERS.values())
 

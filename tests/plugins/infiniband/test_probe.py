@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from supervisor import BorderFailed, Host
+from supervisor_infiniband import probe as probing
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.probe import Probe, changed
 from supervisor_infiniband.report import Change, Link, Poll, Port, PortState, RdmaDevice, Report
@@ -25,6 +26,9 @@ from tests.plugins.infiniband.trees import CARD, planted
 
 DEADLINE = 60.0
 """Seconds; for answers that do come."""
+
+
+DOWN = (CARD, 1, PortState.DOWN)
 
 
 class Node:
@@ -76,6 +80,13 @@ async def listening(node: Node) -> AsyncIterator[trio.MemoryReceiveChannel[Poll]
         with trio.fail_after(DEADLINE):
             yield receive
         nursery.cancel_scope.cancel()
+
+
+async def heard(polls: trio.MemoryReceiveChannel[Poll], what: tuple[str, int, PortState]) -> None:
+    """Wait until the port of a device is in this state. A tree changes file by file: an earlier change may be that of its interface."""
+    async for poll in polls:
+        if what in {(change.device, change.port, change.link and change.link.state) for change in poll.changes}:
+            break
 
 
 def test_a_look_tells_what_is_there(start: Callable[..., Node]) -> None:
@@ -139,15 +150,51 @@ def test_the_process_stays_small() -> None:
 
 async def test_a_change_is_heard_and_looks_agree(start: Callable[..., Node]) -> None:
     """First heard, then seen."""
-    node, down = start(), (CARD, 1, PortState.DOWN)
+    node = start()
     await trio.to_thread.run_sync(node.probe.look)
     async with listening(node) as polls:
-        node.down()  # file by file: the first change may be that of the interface alone
-        async for poll in polls:
-            if down in {(change.device, change.port, change.link and change.link.state) for change in poll.changes}:
-                break
+        node.down()
+        await heard(polls, DOWN)
         report = await trio.to_thread.run_sync(node.probe.look)
         assert report.devices[0].ports[0].link.state == PortState.DOWN
+
+
+async def test_ports_are_followed_without_a_look(start: Callable[..., Node]) -> None:
+    """What was heard of them is in the report that a look would give; that a device has come as well, only a look can tell."""
+    node = start()
+    assert node.probe.follow() is None
+    before = await trio.to_thread.run_sync(node.probe.look)
+    assert await trio.to_thread.run_sync(node.probe.follow) == before
+    async with listening(node) as polls:
+        node.down()
+        await heard(polls, DOWN)
+        followed = await trio.to_thread.run_sync(node.probe.follow)
+        assert followed is not None
+        assert followed.devices[0].ports[0].link.state == PortState.DOWN
+        assert followed.devices[1:] == before.devices[1:]
+        node.tree.become(changes.with_vfs(node.tree.machine, "mlx5_0", 4))
+        assert await trio.to_thread.run_sync(node.probe.follow) is None
+        assert len((await trio.to_thread.run_sync(node.probe.look)).devices) == 6
+        assert await trio.to_thread.run_sync(node.probe.follow) is not None
+
+
+def test_ports_are_followed_for_a_while(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever leaves no trace in names is seen again by the look that has to come then."""
+    monkeypatch.setattr(probing, "FOLLOWING", 0.0)
+    node = start()
+    for _ in range(2):
+        before = node.probe.look()
+        assert node.probe.follow() == before
+        assert node.probe.follow() is None
+
+
+def test_nobody_follows_in_place_of_a_process_that_has_ended(start: Callable[..., Node]) -> None:
+    """Another one has looked at nothing yet."""
+    node = start()
+    node.probe.look()
+    os.kill(node.pid, signal.SIGKILL)
+    assert node.probe.follow() is None
+    assert len(node.probe.look().devices) == 2
 
 
 async def test_listening_starts_the_process_and_asks_for_a_look(start: Callable[..., Node]) -> None:

@@ -33,6 +33,16 @@ DOMAIN = "rdma"
 _RANGED = re.compile(r"[^#]{1,255}(#[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*)?")
 
 
+def function_problem(text: str) -> str:
+    """Why a text is no function with ranges of indices; empty where it is one."""
+    if not _RANGED.fullmatch(text):
+        return "is no function with ranges, like ens1f0#0-3,7"
+    for low, high in re.findall(r"([0-9]+)-([0-9]+)", text.partition("#")[2]):
+        if int(low) > int(high):
+            return f"has the range {low}-{high}, which runs backwards"
+    return ""
+
+
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A mapping of the configuration file."""
 
@@ -77,11 +87,8 @@ class Match(_Section, frozen=True):
             if len(digits) != 16 and not {*digits} & {*"*?"}:
                 raise ValueError(f"guid: {guid!r} has {len(digits)} digits of 16; {guid}* means all that begin so")
         for entry in self.pf:
-            if not _RANGED.fullmatch(entry):
-                raise ValueError(f"pf: {entry!r} is no function with ranges, like ens1f0#0-3,7")
-            for low, high in re.findall(r"([0-9]+)-([0-9]+)", entry.partition("#")[2]):
-                if int(low) > int(high):
-                    raise ValueError(f"pf: the range {low}-{high} in {entry!r} runs backwards")
+            if problem := function_problem(entry):
+                raise ValueError(f"pf: {entry!r} {problem}")
 
 
 class Hints(_Section, frozen=True):
@@ -103,6 +110,9 @@ class ErrorRates(_Section, frozen=True):
     port_rcv_errors: Annotated[float, Meta(ge=0)] = 100
     local_link_integrity_errors: Annotated[float, Meta(ge=0)] = 10
     excessive_buffer_overrun_errors: Annotated[float, Meta(ge=0)] = 10
+    aer_dev_fatal: Annotated[float, Meta(ge=0)] = 1
+    """Of PCI Express, by Advanced Error Reporting, as the next."""
+    aer_dev_nonfatal: Annotated[float, Meta(ge=0)] = 3
 
 
 class Judgement(_Section, frozen=True):

@@ -6,12 +6,10 @@ from itertools import chain
 from supervisor_infiniband import pci
 from supervisor_infiniband.health import Verdict
 from supervisor_infiniband.matching import bare_guid, names_of
+from supervisor_infiniband.nodes import FOLDER, RDMA_CM
 from supervisor_infiniband.report import Port, RdmaDevice, Report
 from supervisor_infiniband.rules import title, titles
 from supervisor_infiniband.units import Offer, Unit, base, device_id, replica_ids
-
-DIRECTORY = "/dev/infiniband/"
-RDMA_CM = "rdma_cm"
 
 Judge = Callable[[Unit], Verdict]
 
@@ -22,7 +20,7 @@ def explain(text: str, report: Report, offer: Offer, judge: Judge) -> Iterator[s
     ``text`` is an id of the kubelet, a PCI address, the kernel's name of an RDMA device or of a network interface, a GUID, or a node
     like ``/dev/infiniband/uverbs0``.
     """
-    name = text.strip().removeprefix(DIRECTORY)
+    name = text.strip().removeprefix(f"{FOLDER}/")
     if (why := report.refused.get(name)) is not None:
         yield f"{name} is not offered: {why}"
     if name == RDMA_CM:
@@ -46,7 +44,7 @@ def _means(name: str, device: RdmaDevice) -> bool:
 def _rdma_cm(report: Report, offer: Offer) -> Iterator[str]:
     getting = dict.fromkeys(unit.resource for unit in offer.units if RDMA_CM in unit.pool.char_devices)
     there = "is one for the whole node" if RDMA_CM in report.nodes else "is not there, as without the module rdma_ucm"
-    yield f"{DIRECTORY}{RDMA_CM} {there}; wanted by {', '.join(getting) or 'no resource that has devices'}"
+    yield f"{FOLDER}/{RDMA_CM} {there}; wanted by {', '.join(getting) or 'no resource that has devices'}"
 
 
 # --- one device -------------------------------------------------------------------------------------------------------------
@@ -102,5 +100,6 @@ def _unit(name: str, unit: Unit, verdict: Verdict) -> Iterator[str]:
     if base(name) == unit.id and name not in {unit.id, *ids}:
         yield f"{name} is none of these: it was offered by another configuration, if ever"
     state = "healthy" if verdict.healthy else "not healthy"
-    yield f"{unit.id} is {state} ({verdict.state})" + (f": {verdict.reason}" if verdict.reason else "")
+    why = verdict.reason or ("" if verdict.state == "Healthy" else verdict.state)
+    yield f"{unit.id} is {state}" + (f": {why}" if why else "")
     yield from verdict.shown

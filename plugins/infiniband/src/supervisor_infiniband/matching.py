@@ -46,12 +46,6 @@ def answer(match: Match, device: RdmaDevice, pf: RdmaDevice | None = None) -> An
     return doubt
 
 
-def refusal(match: Match, device: RdmaDevice, pf: RdmaDevice | None = None) -> str:
-    """Why a match does not fit, in a sentence; empty: it does."""
-    found = answer(match, device, pf)
-    return "" if found.fits else found.reason
-
-
 def words(match: Match) -> str:
     """A match in one line, in the words of the configuration: ``kind vf, pf ens1f0#0-3``."""
     return ", ".join(_words(match))

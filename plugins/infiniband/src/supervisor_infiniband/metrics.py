@@ -37,6 +37,13 @@ PORT_COUNTERS: Mapping[str, tuple[str, str]] = {
 }
 """The kernel's file names (``Documentation/ABI/stable/sysfs-class-infiniband``), and ours."""
 
+PCIE_COUNTERS: Mapping[str, str] = {
+    "aer_dev_correctable": "correctable",
+    "aer_dev_nonfatal": "nonfatal",
+    "aer_dev_fatal": "fatal",
+}
+"""The kernel's file names (``Documentation/ABI/testing/sysfs-bus-pci-devices-aer_stats``), and our words."""
+
 
 def families(
     report: Report, offer: Offer, judge: Callable[[Unit], Verdict], readings: Readings, counts: Counts, *, restarts: int
@@ -161,6 +168,17 @@ def _counters(report: Report, readings: Readings) -> Iterator[MetricFamily]:
     for file, (name, meaning) in PORT_COUNTERS.items():
         samples = (Sample(labels, each.values[file]) for labels, each in read if each.values.get(file, -1) >= 0)
         yield MetricFamily(f"port_{name}", f"{meaning}; the kernel's {file}.", "counter", tuple(samples))
+    yield MetricFamily(
+        "pcie_errors",
+        "Errors of the PCI Express link, by Advanced Error Reporting.",
+        "counter",
+        tuple(
+            Sample({"device": labels["device"], "name": labels["name"], "severity": severity}, each.values[file])
+            for labels, each in read
+            for file, severity in PCIE_COUNTERS.items()
+            if not each.port and each.values.get(file, -1) >= 0
+        ),
+    )
     yield MetricFamily(
         "hw_counter",
         "Counters of the driver, by its own names; without a port, those of the whole device.",

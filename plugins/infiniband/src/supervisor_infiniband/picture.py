@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from supervisor import AllocationRefused, Device, Health, Topology
+from supervisor import AllocationRefused, ContainerEdits, Device, Health, Topology
 from supervisor_infiniband.edits import edits
 from supervisor_infiniband.health import Verdict
 from supervisor_infiniband.publishing import Published
@@ -22,6 +22,8 @@ class Picture(Struct, frozen=True):
     report: Report
     offer: Offer
     published: Published
+    given: Mapping[tuple[str, str], tuple[Unit, ContainerEdits]]
+    """What the units add to their containers, by resource and id."""
 
     def of(self, resource: str) -> tuple[Unit, ...]:
         return tuple(unit for unit in self.offer.units if unit.resource == resource)
@@ -45,13 +47,29 @@ class Picture(Struct, frozen=True):
         """All replicas of a unit share its fate."""
         health = Health.HEALTHY if verdict.healthy else Health.UNHEALTHY
         reason = "" if verdict.healthy else verdict.reason[:LONGEST_REASON]
-        given = edits(unit, self.report, self.published)
+        _, given = self.given[unit.resource, unit.id]
         for name in replica_ids(unit):
             yield Device(name, health, reason, _topology(unit), given)
 
 
+def picture(report: Report, offer: Offer, published: Published, before: Picture | None) -> Picture:
+    """``before``: the one of the last look. What a unit adds is not made again where all that goes into it is the same."""
+    same = before is not None and _surroundings(report, published) == _surroundings(before.report, before.published)
+    old = before.given if before is not None and same else {}
+    given = {}
+    for unit in offer.units:
+        key = unit.resource, unit.id
+        known = old.get(key)
+        given[key] = known if known is not None and known[0] == unit else (unit, edits(unit, report, published))
+    return Picture(report, offer, published, given)
+
+
+def _surroundings(report: Report, published: Published) -> tuple[object, ...]:
+    return report.nodes, report.simulated, published
+
+
 def _topology(unit: Unit) -> Topology:
-    """Nothing where the firmware does not say, and for a pool: it has devices of all nodes."""
+    """Nothing where the firmware does not say, and for a pool with devices of several nodes."""
     nodes = {device.numa_node for device in unit.devices}
     node = nodes.pop() if len(nodes) == 1 else None
     return Topology() if node is None else Topology((node,))

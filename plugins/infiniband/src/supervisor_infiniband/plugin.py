@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import trio
 
@@ -27,7 +27,7 @@ from supervisor_infiniband.explaining import explain
 from supervisor_infiniband.health import Monitor, Verdict
 from supervisor_infiniband.known import Known
 from supervisor_infiniband.leaving import leftovers
-from supervisor_infiniband.picture import Picture
+from supervisor_infiniband.picture import Picture, picture
 from supervisor_infiniband.preferred import prefer
 from supervisor_infiniband.publishing import Publisher
 from supervisor_infiniband.report import Poll, RdmaDevice, Report
@@ -39,12 +39,16 @@ HEALTH, DEVICES, TAKEN, FILES = "health", "devices", "taken", "files"
 files of ours lie."""
 
 
+Want = Literal["ports", "everything"]
+
+
 class Source(Protocol):
     """Where reports and polls come from: the process that reads the host's sysfs, or one that reads a simulated one."""
 
     @property
     def restarts(self) -> int: ...
     def look(self) -> Report: ...
+    def follow(self) -> Report | None: ...
     def events(self) -> AsyncIterator[Poll]: ...
 
 
@@ -73,6 +77,8 @@ class InfinibandPlugin:
         self._publisher = Publisher(config)
         self._taken: Mapping[str, Any] = {}
         """The resource that had each device last."""
+        self._wanted: set[Want] = set()
+        """Why this plugin itself has asked for the next look."""
         self._looked = Bell()
         self._picture: Picture | None = None
         self._recall()
@@ -82,14 +88,22 @@ class InfinibandPlugin:
     def discover(self) -> Mapping[str, Sequence[Device]]:
         """Look at everything. Raises ``BorderFailed`` when sysfs cannot be read; that there is no device is none of that."""
         now = self._clock()
-        report = self._known.complete(self._source.look(), now)
+        report = self._known.complete(self._report(), now)
         offered = offer(report, self._config, self._taken)
         self._taken = dict(offered.taken)
         self._monitor.look(report, now)
-        self._picture = Picture(report, offered, self._publisher.look(offered.units, report))
+        self._picture = picture(report, offered, self._publisher.look(offered.units, report), self._picture)
         self._keep()
         self._looked.ring()
         return self._picture.devices(self._verdict)
+
+    def _report(self) -> Report:
+        """Of all devices. Where it is asked for since ports have changed, what polls have told of them will do: the list is not to wait
+        until all devices have been read. An event that asks for the same look is answered by those that come after each event.
+        """
+        wanted, self._wanted = self._wanted, set()
+        followed = self._source.follow() if wanted == {"ports"} else None
+        return self._source.look() if followed is None else followed
 
     def take_over(self) -> None:
         """Go on with what the owner before knew of the devices, and see to the files from now on."""
@@ -167,6 +181,7 @@ class InfinibandPlugin:
             nursery.start_soon(self._keep_time, look_again)
             async for poll in self._source.events():
                 if self._monitor.poll(poll, self._clock()) or poll.structure:
+                    self._wanted.add("everything" if poll.structure else "ports")
                     look_again()
                 self._looked.ring()  # what is due may have changed
 
@@ -174,6 +189,7 @@ class InfinibandPlugin:
         while True:
             rings = self._looked.rings
             if self._monitor.due(self._clock()) or self._known.due(self._clock()):
+                self._wanted.add("everything")
                 look_again()
             times = [at for at in (self._monitor.wake_at(), self._known.wake_at()) if at is not None]
             await self._looked.wait(rings, max(0.0, min(times) - self._clock()) if times else None)

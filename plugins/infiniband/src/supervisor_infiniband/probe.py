@@ -1,5 +1,6 @@
 """The plugin's side of the border to sysfs: looks, and what has changed between them."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from msgspec import structs
 from supervisor import Border, BorderFailed, Host
 from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.report import Change, Poll, RdmaDevice, Report
-from supervisor_infiniband.sysfs.messages import NO_MODULE, PROGRAM, Look, Options, Seen, Told, Watch
+from supervisor_infiniband.sysfs.messages import NO_MODULE, PROGRAM, Compare, Compared, Look, Options, Seen, Told, Watch
 
 START = 5.0
 """Seconds until a new process has to listen."""
@@ -19,6 +20,8 @@ LONGEST_PAUSE = 30.0
 """Seconds between two tries to listen to a process that keeps ending."""
 IDLE = 2.0
 """Seconds between two looks whether the kernel knows of RDMA devices by now."""
+FOLLOWING = 5.0
+"""Seconds for which ports may be followed without a look: what else there is may change without a trace in names and inodes."""
 _MOST_TOLD = 256
 """Polls with changes that may come while one look is on its way."""
 
@@ -37,9 +40,11 @@ class Probe:
         options = Options(host.sysfs, host.dev, hw_counters=config.hw_counters, simulated=simulated, rtnetlink=rtnetlink)
         self._border = Border(PROGRAM, host, options, helped=False)
         self._lock = threading.Lock()
-        self._number = 0
+        self._seen: Seen | None = None
         self._told: deque[Told] = deque(maxlen=_MOST_TOLD)
-        """What may be newer than a look that is on its way."""
+        """What may be newer than the newest look, or one that is on its way."""
+        self._following = math.inf
+        """Since when ports have been followed without a look."""
 
     @property
     def where(self) -> str:
@@ -63,10 +68,26 @@ class Probe:
         except BorderFailed:
             seen = self._ask()
         with self._lock:
-            self._number = seen.number
+            self._seen, self._following = seen, math.inf
             newer = [told for told in self._told if told.after >= seen.number]
             self._told = deque(newer, _MOST_TOLD)
         return changed(seen.report, (change for told in newer for change in told.poll.changes))
+
+    def follow(self) -> Report | None:
+        """The newest look with what was told of ports since then: no device is read again. ``None`` where only a look can tell.
+
+        Within a quarter of the deadline, so that there is time for the look that comes then.
+        """
+        with self._lock:
+            seen, told = self._seen, tuple(self._told)
+        self._following = min(self._following, now := time.monotonic())
+        if seen is None or len(told) == _MOST_TOLD or now - self._following > FOLLOWING:
+            return None
+        try:
+            same = self._border.ask(Compare(seen.number), Compared, now + self._deadline / 4).same
+        except BorderFailed:
+            return None  # the look that comes instead starts another process
+        return changed(seen.report, (change for each in told for change in each.poll.changes)) if same else None
 
     async def events(self) -> AsyncGenerator[Poll, None]:
         """What is newer than the newest look, as it comes, for ever. Whenever something may have been missed, that is a ``structure``
@@ -108,7 +129,7 @@ class Probe:
     def _newer(self, told: Told) -> Poll:
         """What is left of a poll when that is dropped which a newer look knows better."""
         with self._lock:
-            if told.after >= self._number:
+            if self._seen is None or told.after >= self._seen.number:
                 if told.poll.changes:
                     self._told.append(structs.replace(told, poll=Poll(told.poll.changes)))
                 return told.poll

@@ -53,6 +53,10 @@ class SimulatedProbe:
             raise BorderFailed(self._failed)
         return self._probe.look()
 
+    def follow(self) -> Report | None:
+        """As of the probe that reads the tree."""
+        return None if self._probe is None else self._probe.follow()
+
     def events(self) -> AsyncGenerator[Poll, None]:
         """What the polls of the tree find, for ever."""
         return _silence() if self._probe is None else self._probe.events()

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from supervisor_infiniband.config import ErrorRates, Judgement
 from supervisor_infiniband.health import STATES, Verdict
 from supervisor_infiniband.health.policy import ELSEWHERE
-from supervisor_infiniband.report import Link, PciLink, RdmaDevice
+from supervisor_infiniband.report import Link, PciLink, PhysState, PortState, RdmaDevice
 from supervisor_infiniband.units import Unit
 from tests.plugins.infiniband.functions import rxe, sf
 from tests.plugins.infiniband.health.samples import (
@@ -109,6 +109,17 @@ def test_waiting_for_a_subnet_manager() -> None:
     assert node.verdict(60.0) == Verdict(healthy=False, state="NoSubnetManager", reason=reason)
 
 
+def test_an_iwarp_port_waits_for_an_address() -> None:
+    """On Ethernet there are no subnet managers; the kernel calls a port INIT whose interface has no IPv4 address."""
+    node = Node(linked(pf(ports=(port(link_layer="Ethernet"),)), Link(PortState.INIT, PhysState.TRAINING)))
+    node.look(0.0)
+    shown = "port 1 waits in INIT for an IPv4 address of its interface, not for long enough to count"
+    assert node.verdict(0.0) == Verdict(healthy=True, state="Healthy", shown=(shown,))
+    node.look(60.0)
+    reason = "PortDown: port 1 has waited 60 s in INIT for an IPv4 address of its interface"
+    assert node.verdict(60.0) == Verdict(healthy=False, state="PortDown", reason=reason)
+
+
 def test_each_step_of_a_recovery_has_its_words() -> None:
     """Down, linked again, configured again, and well."""
     node = Node(linked(pf(), DOWN))
@@ -199,7 +210,7 @@ def test_functions_whose_physical_function_is_not_seen_have_their_own_ports() ->
     for others in ((), (away,), (replace(pf(), problem="garbage"),)):
         assert first(idle, *others).healthy
         assert first(with_netdev(linked(vf(0), DOWN), up=True), *others).state == "PortDown"
-    node = Node(linked(vf(0), INIT))
+    node = Node(linked(vf(0, ports=(port(),)), INIT))
     node.look(0.0)
     node.look(60.0)
     assert node.verdict(60.0).state == "NoSubnetManager"
@@ -221,7 +232,7 @@ def test_guids_and_active_ports_may_be_required() -> None:
 def test_a_function_waiting_for_a_subnet_manager_may_be_refused() -> None:
     """By default the fabric may configure its port when a pod has it."""
     for judgement, state in ((DEFAULTS, "Healthy"), (Judgement(vf_require_active=True), "NoSubnetManager")):
-        node = Node(linked(vf(0), INIT), pf(), judgement=judgement)
+        node = Node(linked(vf(0, ports=(port(),)), INIT), pf(), judgement=judgement)
         node.look(0.0)
         node.look(60.0)
         assert node.verdict(60.0).state == state
@@ -296,6 +307,19 @@ def test_rising_errors_are_shown_or_count(action: Any) -> None:
     assert "of its physical function 0000:3b:00.0 has" in "".join((node.verdict(15.0, 1).reason, *node.verdict(15.0, 1).shown))
     node.look(300.0)
     assert node.verdict(300.0) == Verdict(healthy=True, state="Healthy")
+
+
+def test_errors_of_the_pci_link_are_shown_or_count() -> None:
+    """They are of a whole function, and concern those that it carries."""
+    node = Node(pf(), vf(0), judgement=Judgement(error_rates=ErrorRates(action="unhealthy")))
+    node.look(0.0)
+    node.counted(0.0, number=0, aer_dev_fatal=4, aer_dev_nonfatal=7, aer_dev_correctable=0)
+    node.counted(30.0, number=0, aer_dev_fatal=4, aer_dev_nonfatal=9, aer_dev_correctable=9_000)
+    assert node.verdict(30.0).healthy
+    node.counted(60.0, number=0, aer_dev_fatal=5, aer_dev_nonfatal=9, aer_dev_correctable=9_000)
+    reason = "ErrorRate: aer_dev_fatal has risen by 1 in a minute, or more"
+    assert (node.verdict(60.0).healthy, node.verdict(60.0).reason) == (False, reason)
+    assert "aer_dev_fatal of its physical function 0000:3b:00.0 has" in node.verdict(60.0, 1).reason
 
 
 def test_a_device_elsewhere_is_healthy() -> None:

@@ -77,6 +77,7 @@ def test_guids_that_nobody_has_configured(unset: str) -> None:
         (Link(PortState.DOWN, PhysState.TRAINING), "DOWN, physically without a link"),
         (DISABLED, "DOWN, physically disabled"),
         (INIT, "INIT, physically linked"),
+        (Link(PortState.INIT, PhysState.TRAINING), "INIT, physically linked"),
         (Link(PortState.DOWN), "DOWN"),
         (Link(), "no state that it tells"),
     ],

@@ -69,6 +69,8 @@ def test_what_works_another_way_is_told() -> None:
     assert "several resources" in notes(two)["configList"]
     assert "charDevices: [rdma_cm, umad, issm]" in notes(two)["configList"]
     assert "lookInterval" in notes(two)["periodicUpdateInterval"]
+    moved = translate(listed(resource(devices=["ib0"])) | {"kubeletRootDir": "/var/lib/k0s/kubelet"})
+    assert (lost(moved), "kubelet.devicePluginsDir" in notes(moved)["kubeletRootDir"]) == ({}, True)
     assert lost(two) == {}
 
 

@@ -122,6 +122,15 @@ def test_what_it_takes_is_denied_to_those_below() -> None:
     assert list(taken) == ["0000:3b:01.0", "0000:3b:01.1", "0000:3b:01.2"]
 
 
+def test_nothing_is_denied_that_nothing_could_take() -> None:
+    """What is for cards of another vendor does not make a resource harder to read."""
+    net = resource("net", selectors={"vendors": ["8086"], "drivers": ["iavf"]})
+    (pool,) = config_of(translate(listed(net, resource("hca", selectors=rdma(vendors=["15b3"]))))).pools
+    assert pool.match == (Match(kind=("pf", "vf"), vendor=("15b3",)),)
+    (pool,) = config_of(translate(listed(net, resource("any", selectors=rdma())))).pools
+    assert pool.match[0].not_ == (Match(kind=("pf", "vf"), vendor=("8086",), driver=("iavf",)),)
+
+
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
@@ -184,6 +193,14 @@ def test_what_came_besides_is_told_and_the_resource_stays() -> None:
         "resourceList[0].comment",
     }
     assert "PCIDEVICE_INTEL_COM_WITH_DASH" in notes(found)["resourceList[0]"]
+
+
+def test_the_driver_of_another_bus_is_told() -> None:
+    """Their own example asks for it; it fits nothing, there as here."""
+    found = translate(listed(resource(selectors=rdma(drivers=["mlx5_core", "mlx5_ib"]))))
+    assert config_of(found).pools[0].match[0].driver == ("mlx5_core", "mlx5_ib")
+    assert "itself has mlx5_core" in notes(found)["resourceList[0].selectors.drivers[1]"]
+    assert "resourceList[0].selectors.drivers[0]" not in notes(found)
 
 
 def test_names_are_no_patterns() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_infiniband.report import PhysState, PortState
-from supervisor_infiniband.sysfs import attributes
+from supervisor_infiniband.sysfs import attributes, ports
 from supervisor_infiniband.sysfs.attributes import Attributes, Nonsense
 
 PARSERS: tuple[Callable[[str], object], ...] = (
@@ -77,6 +77,24 @@ def test_what_is_absent_is_no_nonsense(tmp_path: Path) -> None:
     assert attribute.value("rate", attributes.rate) is None
     assert attribute.text("fw_ver") == ""
     assert attributes.names(f"{tmp_path}/ports") == []
+
+
+def test_what_opens_and_cannot_be_read_is_absent(tmp_path: Path) -> None:
+    """As the kernel's empty slots are, whose type and interface answer EINVAL; in this tree they are directories."""
+    (tmp_path / "gids").mkdir()
+    for index, gid in enumerate((1, 0, 2)):
+        (tmp_path / f"gids/{index}").write_text(
+            f"fe80:0000:0000:0000:0000:0000:0000:000{gid}\n" if gid else f"{'0000:' * 7}0000\n"
+        )
+        (tmp_path / f"gid_attrs/types/{index}").mkdir(parents=True)
+        (tmp_path / f"gid_attrs/ndevs/{index}").mkdir(parents=True)
+    (tmp_path / "gid_attrs/types/2").rmdir()
+    (tmp_path / "gid_attrs/types/2").write_text("RoCE v2\n")
+    assert [(gid.index, gid.kind, gid.netdev) for gid in ports.facts(1, str(tmp_path), None, None).gids] == [
+        (0, "", ""),
+        (2, "RoCE v2", ""),
+    ]
+    assert list(attributes.raws(f"{tmp_path}/gid_attrs/types", ["0", "1", "2", "3"])) == [("2", b"RoCE v2\n")]
 
 
 def test_why_a_needed_attribute_cannot_be_read(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Polls: what has changed since the newest look and what was told after it, once, and whether a look is worth it."""
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from supervisor_infiniband.report import Change, Poll, PortState
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.machine import Machine
 from supervisor_infiniband.simulate.tree import Tree
+from supervisor.crew import STALL
 from supervisor_infiniband.sysfs.survey import Key, Survey
 from supervisor_infiniband.sysfs.watching import Watcher
 from tests.plugins.infiniband.sysfs.conftest import survey, until
@@ -143,6 +147,41 @@ def test_a_device_that_hangs_is_told_after_its_patience(plant: Plant) -> None:
     assert node.poll() == Poll()
 
 
+def test_a_device_with_slow_firmware_is_heard(plant: Plant) -> None:
+    """Its answers take longer than it takes to begin with the next device, each time, and that is no reason to throw them away."""
+    node = Node(plant)
+    state = Path(node.tree.sys, "class/infiniband/mlx5_0/ports/1/state").resolve()
+    fifo = state.with_name("slow")
+    os.mkfifo(fifo)
+    fifo.replace(state)
+    with answering(state, b"1: DOWN\n", after=5 * STALL):
+        until(lambda: links(node.poll()) == {(CARD, 1): PortState.DOWN})
+        node.until_back()
+
+
+@contextmanager
+def answering(fifo: Path, text: bytes, after: float) -> Iterator[None]:
+    """Answer each reader of a FIFO after so many seconds."""
+    over = threading.Event()
+
+    def answer() -> None:
+        while True:
+            with fifo.open("wb", buffering=0) as file:  # there is a reader
+                if over.wait(after):
+                    return
+                file.write(text)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # whom it waits for, if it does
+        thread.join()
+        os.close(reader)
+
+
 def test_one_that_never_answered_is_told_when_it_does(plant: Plant) -> None:
     """Only a look can tell what it is."""
     node = Node(plant, "hangs", patience=0.1)
@@ -194,3 +233,17 @@ def test_counters_are_read_when_they_are_wanted(plant: Plant) -> None:
     own, whole = [one for one in node.watcher.poll(with_counters=True).poll.counters if one.device == CARD]
     assert (own.port, own.values, own.hw_values) == (1, {"port_rcv_data": 100, "link_downed": 3}, {"out_of_buffer": 7})
     assert (whole.port, whole.values, whole.hw_values) == (0, {}, {"out_of_sequence": 1})
+
+
+def test_errors_of_the_pci_link_are_counted(plant: Plant) -> None:
+    """The totals of Advanced Error Reporting, of functions that have a link of their own; a file that says none has none."""
+    node = Node(plant, "roce-16-vfs")
+    for function, _ in node.tree.machine.hcas():
+        folder = node.tree.sys / function.path
+        (folder / "aer_dev_correctable").write_text("RxErr 2\nBadTLP 0\nTOTAL_ERR_COR 2\n")
+        (folder / "aer_dev_nonfatal").write_text("Undefined 0\n")
+        (folder / "aer_dev_fatal").write_text("Undefined 0\nDLP 1\nTOTAL_ERR_FATAL 1\n")
+    counted = [one for one in node.watcher.poll(with_counters=True).poll.counters if one.port == 0]
+    assert [(one.device, one.values) for one in counted if one.values] == [
+        ("0000:5e:00.0", {"aer_dev_correctable": 2, "aer_dev_fatal": 1})
+    ]

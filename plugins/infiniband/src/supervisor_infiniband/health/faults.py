@@ -85,9 +85,13 @@ def _pci(speed: float | None, width: int | None) -> str:
 
 
 def error_rates(device: RdmaDevice, judgement: Judgement, scene: Scene) -> Iterator[Fault]:
-    """Whether error counters of its ports, or of those that carry its traffic, rise too fast."""
-    for owner, port in (*own(device), *scene.carrying(device)):
-        slope = scene.slopes.get((owner.id, port.number))
+    """Whether error counters of its ports, of those that carry its traffic, or of its PCI function rise too fast."""
+    carrier = scene.carrier(device)
+    whole = [(one, 0) for one in (device, carrier) if one is not None]
+    of_ports = [(owner, port.number) for owner, port in (*own(device), *scene.carrying(device))]
+    for owner, number in (*of_ports, *whole):
+        slope = scene.slopes.get((owner.id, number))
         for counter, limit in excesses(slope, judgement.error_rates, scene.now) if slope is not None else ():
+            where = f" of port {number}" if number else ""
             of = "" if owner.id == device.id else f" of its physical function {owner.id}"
-            yield Fault("ErrorRate", f"{counter} of port {port.number}{of} has risen by {limit:g} in a minute, or more")
+            yield Fault("ErrorRate", f"{counter}{where}{of} has risen by {limit:g} in a minute, or more")

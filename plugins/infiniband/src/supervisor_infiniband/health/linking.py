@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from supervisor_infiniband.config import Judgement
 from supervisor_infiniband.health.scene import Fault, PortOf, Scene, own
-from supervisor_infiniband.health.sight import Kind, excuse, is_function, telling
+from supervisor_infiniband.health.sight import Kind, awaited, excuse, is_function, telling
 from supervisor_infiniband.health.track import Track
 from supervisor_infiniband.report import RdmaDevice
 
@@ -39,7 +39,8 @@ def link_notes(device: RdmaDevice, judgement: Judgement, scene: Scene) -> Iterat
             if track is None or track.seen == track.believed == "active":
                 continue
             if track.believed == "active":
-                now = "waits in INIT for a subnet manager" if track.seen == "waiting" else f"is {telling(scene.link(*each))}"
+                waits = f"waits in INIT for {awaited(each[1])}"
+                now = waits if track.seen == "waiting" else f"is {telling(scene.link(*each))}"
                 yield f"{_named(each, device)} {now}, not for long enough to count"
             else:
                 yield _fault(each, device, track, judgement, scene).text
@@ -63,8 +64,9 @@ def _fault(each: PortOf, device: RdmaDevice, track: Track, judgement: Judgement,
     """What is believed of a port that is not active, in the words of what is seen."""
     link, port = scene.link(*each), _named(each, device)
     if track.believed == "waiting":
-        text = f"{port} has waited {judgement.subnet_manager_grace:g} s in INIT for a subnet manager"
-        return Fault("NoSubnetManager", text if track.seen == "waiting" else f"{text}, and is {telling(link)} now")
+        text = f"{port} has waited {judgement.subnet_manager_grace:g} s in INIT for {awaited(each[1])}"
+        state = "PortDown" if each[1].link_layer == "Ethernet" else "NoSubnetManager"
+        return Fault(state, text if track.seen == "waiting" else f"{text}, and is {telling(link)} now")
     if track.seen == "active":
         return Fault("PortDown", f"{port} was down, and is not active for {judgement.hold_down:g} s yet")
     why = excuse(*each, link)

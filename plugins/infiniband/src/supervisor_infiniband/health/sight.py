@@ -8,7 +8,7 @@ PortKey = tuple[str, int]
 """The id of a device and the number of its port; 0 is the device itself, which answers (``active``) or does not (``silent``)."""
 
 Kind = Literal["active", "waiting", "down", "idle", "silent"]
-"""``waiting``: linked, but no subnet manager has configured it. ``idle``: down, which a VF or SF may well be until a pod has it.
+"""``waiting``: linked, but nobody has configured it (``awaited``). ``idle``: down, which a VF or SF may well be until a pod has it.
 ``silent``: reading it does not come back."""
 
 _UNLINKED = frozenset({PhysState.SLEEP, PhysState.POLLING, PhysState.DISABLED, PhysState.TRAINING})
@@ -62,12 +62,21 @@ def _is_unset(guid: str) -> bool:
     return set(guid.replace(":", "").lower()) in ({"0"}, {"f"})
 
 
+def awaited(port: Port) -> str:
+    """What a port waits for that has a link and is not active: on Ethernet only iWARP ports do (``iw_query_port`` in the kernel's
+    ``drivers/infiniband/core/device.c``).
+    """
+    return "an IPv4 address of its interface" if port.link_layer == "Ethernet" else "a subnet manager"
+
+
 def telling(link: Link) -> str:
     """What a port is in, for people: no more than changes what one would do about it."""
     state = link.state.name if link.state else "no state that it tells"
     match link.phys_state:
         case PhysState.UNKNOWN:
             return state
+        case PhysState.TRAINING if link.state is PortState.INIT:
+            return f"{state}, physically linked"  # as iWARP has it
         case PhysState.LINK_UP | PhysState.RECOVERY:
             return f"{state}, physically linked"
         case PhysState.DISABLED:

@@ -17,6 +17,9 @@ MOST = 256
 LONGEST = 1000
 """Of a remark."""
 
+FEWER_NODES = "Containers get uverbs and rdma_cm. There they got umad and issm, too: charDevices: [rdma_cm, umad, issm], if they need them."
+"""What both of the other plugins give without being asked."""
+
 Facts = Mapping[str, Any]
 """A match in plain values, under the keys of our configuration."""
 

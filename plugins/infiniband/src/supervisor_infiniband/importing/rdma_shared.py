@@ -5,7 +5,7 @@ Source of the keys: ``pkg/types/types.go`` and ``pkg/resources/resources_manager
 
 from supervisor import Translation
 from supervisor_infiniband.config import MAX_REPLICAS
-from supervisor_infiniband.importing.pools import Narrowing, Pools
+from supervisor_infiniband.importing.pools import FEWER_NODES, Narrowing, Pools
 from supervisor_infiniband.importing.reading import Reader
 
 DEFAULT_PREFIX = "rdma"
@@ -23,6 +23,9 @@ def translate(source: object) -> Translation:
     if root.number("periodicUpdateInterval") is not None:
         text = "The kernel's events tell of devices that come and go. lookInterval of the section is how often it is looked without one."
         pools.note(text, root.at("periodicUpdateInterval"))
+    if root.text("kubeletRootDir"):
+        text = "Of another kubelet's root say kubelet.devicePluginsDir and kubelet.podResourcesSocket, beside plugins."
+        pools.note(text, root.at("kubeletRootDir"))
     pools.leave(root)
     if "configList" not in root:
         pools.lose("There is no configList: is this a file of k8s-rdma-shared-dev-plugin?", ())
@@ -31,8 +34,7 @@ def translate(source: object) -> Translation:
         "its NUMA node, and replicas counts for each device."
     )
     pools.note(text, root.at("configList"))
-    text = "Containers get uverbs and rdma_cm. There they got umad and issm, too: charDevices: [rdma_cm, umad, issm], if they need them."
-    pools.note(text, root.at("configList"))
+    pools.note(FEWER_NODES, root.at("configList"))
     if len(pools) > 1:
         pools.note("There a device may be in several resources. Here it is in the first that takes it.", root.at("configList"))
     return pools.translation()

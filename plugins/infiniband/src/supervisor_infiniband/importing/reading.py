@@ -64,8 +64,10 @@ class Reader:
 
     def unread(self) -> Iterator[Remark]:
         """A remark on each key that nobody has asked for."""
-        for name in self._values.keys() - self._asked:
-            yield Remark("The other plugin reads no such key here, nor is anything made of it: is it misspelt?", self.at(name))
+        for name in self._values:
+            if name not in self._asked:
+                text = "The other plugin reads no such key here, nor is anything made of it: is it misspelt?"
+                yield Remark(text, self.at(name))
 
     def _value(self, name: str) -> Any:
         self._asked.add(name.lower())

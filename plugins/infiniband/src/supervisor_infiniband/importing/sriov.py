@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from supervisor import Translation
+from supervisor_infiniband.config import function_problem
 from supervisor_infiniband.environment import pcidevice
-from supervisor_infiniband.importing.pools import Facts, Narrowing, Pools, exact
+from supervisor_infiniband.importing.pools import FEWER_NODES, Facts, Narrowing, Pools, exact
 from supervisor_infiniband.importing.reading import Reader
 
 DEFAULT_PREFIX = "intel.com"
@@ -19,9 +20,10 @@ _KINDS: Mapping[str, tuple[str, ...]] = {"netdevice": ("pf", "vf"), "auxnetdevic
 """By deviceType, whose case counts nowhere."""
 _IN_USER_SPACE = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
 """Drivers that leave a function to a program. It has no RDMA device then."""
-_FUNCTION = re.compile(r"[^#]{1,255}(#[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*)?")
 _PKEY = re.compile(r"0[xX][0-9A-Fa-f]{1,4}")
 _REGULAR = frozenset("^$*+?()[]|\\")
+_OF_PARTS: Mapping[str, str] = {"mlx5_ib": "mlx5_core", "mlx4_ib": "mlx4_core", "bnxt_re": "bnxt_en"}
+"""RDMA drivers that are taken for those of PCI functions, as in their own example. Nothing fits them, there as here."""
 _KEEP = "Keep the other plugin for it"
 
 
@@ -39,8 +41,7 @@ def translate(source: object) -> Translation:
     if any("resourcePrefix" not in entry for entry in entries):
         text = f"Without resourcePrefix, {DEFAULT_PREFIX} is taken. Where that plugin runs with --resource-prefix, write that."
         pools.note(text, root.at("resourceList"))
-    text = "Containers get uverbs and rdma_cm. There they got umad and issm, too: charDevices: [rdma_cm, umad, issm], if they need them."
-    pools.note(text, root.at("resourceList"))
+    pools.note(FEWER_NODES, root.at("resourceList"))
     return pools.translation()
 
 
@@ -84,6 +85,11 @@ def _selected(selector: Reader, kind: str, pools: Pools, denied: list[Facts], *,
     narrowing.ids("vendors", "vendor")
     narrowing.ids("devices", "device")
     narrowing.names("drivers", "driver", _IN_USER_SPACE)
+    for number, name in enumerate(selector.texts("drivers")):
+        if name in _OF_PARTS:
+            pools.note(
+                f"{name} drives a part of a function, which itself has {_OF_PARTS[name]}.", (*selector.at("drivers"), number)
+            )
     _functions(selector, narrowing, pools)
     narrowing.link_types()
     why = [*_reasons(selector, kinds, narrowing, pools, rdma=rdma)]
@@ -99,18 +105,27 @@ def _selected(selector: Reader, kind: str, pools: Pools, denied: list[Facts], *,
         if "pf" in kinds and not narrowing.facts.keys() & {"pf", "id"}:
             text = "A physical function with the node's default route is left out there, and not here: not: [{interface: [its name]}]."
             pools.note(text, selector.place)
-        alike = [each for each in denied if {*each["kind"]} & {*kinds}]
+        alike = [each for each in denied if _may_meet(each, narrowing.facts)]
         negated = [*narrowing.facts.pop("not", ()), *alike]
         yield narrowing.facts | ({"not": negated} if negated else {})
 
 
+def _may_meet(one: Facts, other: Facts) -> bool:
+    """Whether a device can fit both: it has one kind, one vendor, one number of a model, and one driver."""
+    return all(
+        {value.lower() for value in one[key]} & {value.lower() for value in other[key]}
+        for key in ("kind", "vendor", "device", "driver")
+        if key in one and key in other
+    )
+
+
 def _functions(selector: Reader, narrowing: Narrowing, pools: Pools) -> None:
     """``pfNames`` and ``rootDevices``. Both of them may be given, and then both must fit: the second one as what must not not fit."""
-    names = narrowing.checked("pfNames", "pf", _function_problem, _function)
+    names = narrowing.checked("pfNames", "pf", function_problem, _function)
     for number, name in enumerate(selector.texts("pfNames")):
         if _REGULAR & set(name.partition("#")[0]):
             pools.note(f"{name!r:.80} is taken as a name, not as a regular expression.", (*selector.at("pfNames"), number))
-    roots = narrowing.checked("rootDevices", "roots", _function_problem, _function)
+    roots = narrowing.checked("rootDevices", "roots", function_problem, _function)
     narrowing.facts.pop("roots", None)
     if names and roots:
         narrowing.facts["not"] = [{"not": [{"pf": [*roots]}]}]
@@ -121,13 +136,6 @@ def _functions(selector: Reader, narrowing: Narrowing, pools: Pools) -> None:
 def _function(text: str) -> str:
     name, sign, ranges = text.partition("#")
     return f"{exact(name)}{sign}{ranges}"
-
-
-def _function_problem(text: str) -> str:
-    if not _FUNCTION.fullmatch(text):
-        return "is no function with ranges, like ens1f0#0-3,7"
-    backwards = [span for span in re.findall(r"([0-9]+)-([0-9]+)", text.partition("#")[2]) if int(span[0]) > int(span[1])]
-    return f"has the range {'-'.join(backwards[0])}, which runs backwards" if backwards else ""
 
 
 def _reasons(selector: Reader, kinds: Sequence[str], narrowing: Narrowing, pools: Pools, *, rdma: bool) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Reading(Struct, frozen=True):
     """What the files of each port said."""
     own_counters: tuple[str, ...] = ()
     """The chosen names in its own ``hw_counters``."""
+    pci: str = ""
+    """Where its PCI function is read; empty where that has no link of its own."""
 
     @property
     def endpoint(self) -> bool | None:
@@ -66,7 +68,7 @@ def read(place: Place) -> Reading | None:
             return None
         return Reading(structs.replace(place.facts, **known, problem=str(error)))
     own = _chosen(f"{place.directory}/hw_counters", place.hw_counters)
-    return Reading(structs.replace(place.facts, **known), polled, samples, own)
+    return Reading(structs.replace(place.facts, **known), polled, samples, own, place.function.pci)
 
 
 def _read(place: Place, known: dict[str, Any]) -> tuple[tuple[Polled, ...], tuple[Sample, ...]]:

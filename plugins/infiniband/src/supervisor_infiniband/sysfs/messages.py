@@ -37,6 +37,19 @@ class Seen(Struct, frozen=True):
     """Nanoseconds of ``time.monotonic``; grows from process to process, too."""
 
 
+class Compare(Struct, frozen=True):
+    """Answered with ``Compared``: whether anything but ports may be another than at a look."""
+
+    number: int
+    """``Seen.number`` of that look."""
+
+
+class Compared(Struct, frozen=True):
+    """Told by names and inodes, without a question to any device."""
+
+    same: bool
+
+
 class Watch(Struct, frozen=True):
     """Turns the connection into a stream of ``Told``."""
 

@@ -8,7 +8,7 @@ import gc
 import threading
 
 from supervisor import Program, serve_program
-from supervisor_infiniband.sysfs.messages import Look, Options, Seen, Watch
+from supervisor_infiniband.sysfs.messages import Compare, Compared, Look, Options, Seen, Watch
 from supervisor_infiniband.sysfs.survey import Survey
 from supervisor_infiniband.sysfs.watching import watch
 
@@ -21,13 +21,21 @@ def make(options: Options) -> Program:
     threading.stack_size(STACK)
     gc.freeze()  # what is imported stays; to go through it at each collection costs more than a poll
     survey = Survey(options)
-    return Program({Look: lambda _: look(survey)}, {Watch: lambda request, outlet: watch(survey, request, outlet)})
+    return Program(
+        {Look: lambda _: look(survey), Compare: lambda request: compare(survey, request)},
+        {Watch: lambda request, outlet: watch(survey, request, outlet)},
+    )
 
 
 def look(survey: Survey) -> Seen:
     """A look. Raises ``OSError`` where there is no sysfs."""
     taken = survey.look()
     return Seen(taken.report, taken.number)
+
+
+def compare(survey: Survey, request: Compare) -> Compared:
+    """What only names and inodes tell."""
+    return Compared(survey.stands(request.number))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from supervisor_infiniband.sysfs.nodes import Nodes
 
 _MORE_TRIES = 2
 """Further looks while devices come, go or are renamed: one that is renamed after it was listed would seem to have gone."""
+_PAUSE = 0.02
+"""Seconds before each, longer than a renaming takes."""
 
 Key = tuple[str, int]
 """An RDMA device as long as it is not made anew: kernel name and inode."""
@@ -54,6 +56,14 @@ class Taken(Struct, frozen=True):
     fingerprint: Fingerprint
     known: Mapping[Key, Known]
     """Those that can be asked, refused ones, too."""
+    interfaces: frozenset[str]
+    """Those on the ports, by name."""
+    functions: frozenset[str]
+    """The devices' own, and those that carry them, by the last word of their paths."""
+
+    def stands(self, host: Host, now: Fingerprint, before: Fingerprint) -> bool:
+        """Whether nothing that counts differs between two fingerprints."""
+        return not fingerprint.differs(host, now, before, self.interfaces, self.functions)
 
 
 class Survey:
@@ -75,10 +85,18 @@ class Survey:
             for _ in range(_MORE_TRIES):
                 if fingerprint.same_devices(fingerprint.take(self.host), taken.fingerprint):
                     break
+                time.sleep(_PAUSE)
                 self._identities = before  # under both of its names a device would be two
                 taken = self._look()
             self.taken = taken
             return taken
+
+    def stands(self, number: int) -> bool:
+        """Whether, ports apart, everything is as at the look of this number, which has to be the newest. Asks no device."""
+        taken = self.taken
+        if taken is None or taken.number != number:
+            return False
+        return taken.stands(self.host, fingerprint.take(self.host), taken.fingerprint)
 
     def _look(self) -> Taken:
         mark = fingerprint.take(self.host)
@@ -90,7 +108,9 @@ class Survey:
         known = {key: structs.replace(one, id=self._identities.ids.get(key[0], "")) for key, one in known.items()}
         refused = dict(self._identities.refused) | dict.fromkeys(lost, "its entry in /sys/class/infiniband leads nowhere")
         report = self._report(known, away, found, refused, notices)
-        return Taken(time.monotonic_ns(), report, mark, known)
+        words = {word for one in report.devices for word in (one.pci, one.pf, one.path.rpartition("/")[2])}
+        interfaces = {name for one in report.devices for name in _interfaces(one)}
+        return Taken(time.monotonic_ns(), report, mark, known, frozenset(interfaces), frozenset(words - {""}))
 
     def _places(self, found: Nodes) -> tuple[dict[Key, Place], set[str], list[str]]:
         """Where each device is read, the names that lead nowhere, and what could not be seen."""
@@ -161,7 +181,7 @@ class Survey:
         ids = self._identities.ids
         devices = [one.device for one in known.values() if one.id]
         devices += [structs.replace(moved, id=ids[moved.name]) for moved in away if moved.name in ids]
-        if self.options.rtnetlink and (problem := links.problem({name for one in devices for name in _interfaces(one)})):
+        if self.options.rtnetlink and (problem := links.problem({name for one in devices for name in _netdevs(one)})):
             notices = [*notices, problem]
         return Report(
             devices=tuple(sorted(_with_functions(devices), key=lambda one: (one.pci, natural_order(one.id)))),
@@ -177,6 +197,11 @@ class Survey:
 
 
 def _interfaces(device: RdmaDevice) -> Iterator[str]:
+    yield from _netdevs(device)
+    yield from (gid.netdev for port in device.ports for gid in port.gids)
+
+
+def _netdevs(device: RdmaDevice) -> Iterator[str]:
     return (netdev.name for port in device.ports for netdev in port.link.netdevs)
 
 

@@ -94,20 +94,21 @@ class Watcher:
         self._links: dict[tuple[str, int], Link] = {}
         self._problems: dict[Key, str] = {}
         self._silent: set[Key] = set()
+        self._slow: set[Key] = set()
+        """Those that were late since the last look. They are waited for when they have come back: firmware may always take its time."""
         self._carried: set[Key] = set()
         """VFs and SFs whose carrier is an RDMA device, too."""
-        self._interfaces: Collection[str] = ()
-        self._functions: Collection[str] = ()
         self.expects = False
         """Whether a device is late that was not told to be."""
 
     @property
     def interfaces(self) -> Collection[str]:
         """Those on the ports, by name."""
-        return self._interfaces
+        return () if self._taken is None else self._taken.interfaces
 
     def poll(self, *, with_counters: bool) -> Told:
         """Ask each device whose turn it is once, and for counters all."""
+        patience = self._survey.options.patience
         with self._survey.lock:
             taken = self._survey.taken
             if taken is None:
@@ -116,10 +117,11 @@ class Watcher:
                 self._begin(taken)
             self._turn = (self._turn + 1) % self._turns
             jobs = {key: self._job(key, with_counters=True) for key in self._known} if with_counters else self._jobs[self._turn]
-            answers = self._survey.crew.read(jobs)
+            answers = self._survey.crew.read(jobs, lambda key: patience if key in self._slow else 0.0)
+            self._slow |= jobs.keys() - answers.keys()
         changes: list[Change] = []
         found: list[Counters] = []
-        structure = self._turn == 0 and self._structure()
+        structure = self._turn == 0 and self._structure(taken)
         unsettled = self._silent | self._problems.keys()
         for key, answer in answers.items():
             if answer is None and key not in unsettled:
@@ -149,13 +151,10 @@ class Watcher:
             for turn in [place % self._turns] if key in self._carried else range(self._turns):
                 self._jobs[turn][key] = self._job(key, with_counters=False)
         self._problems = {}
+        self._slow = set()
         self._silent = {key for key, known in self._known.items() if known.unresponsive}
         told = [known.device for known in self._known.values()]
         self._links = {(one.id, port.number): port.link for one in told for port in one.ports}
-        self._interfaces = {netdev.name for link in self._links.values() for netdev in link.netdevs}
-        self._interfaces |= {gid.netdev for one in told for port in one.ports for gid in port.gids}
-        words = [word for one in taken.report.devices for word in (one.pci, one.pf, one.path.rpartition("/")[2])]
-        self._functions = set(filter(None, words))
 
     def _job(self, key: Key, *, with_counters: bool) -> Job:
         """What to ask a device; one that made no sense, or never answered, is read as at a look."""
@@ -181,10 +180,10 @@ class Watcher:
         found = counters.read(known.id, known.place.directory, reading) if with_counters else ()
         return Sampled(samples, links, counters=found)
 
-    def _structure(self) -> bool:
+    def _structure(self, taken: Taken) -> bool:
         now, before = fingerprint.take(self._survey.host), self._mark
         self._mark = now
-        return fingerprint.differs(self._survey.host, now, before, self._interfaces, self._functions)
+        return not taken.stands(self._survey.host, now, before)
 
     def _heard(self, key: Key, answer: Sampled, changes: list[Change]) -> bool:
         """Note what a device said; whether that needs a look."""
