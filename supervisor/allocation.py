@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from supervisor.errors import EditConflict, UnhealthyDevice, UnknownDevice
+from supervisor.errors import DeviceOccupied, EditConflict, UnhealthyDevice, UnknownDevice
 from supervisor.inventory import Inventory
 from supervisor.model import ContainerEdits, Device, DeviceNode, Mount
 
@@ -26,10 +26,12 @@ def select(inventory: Inventory, device_ids: Iterable[str]) -> tuple[Device, ...
 
 
 def healthy(inventory: Inventory, device_ids: Iterable[str]) -> tuple[Device, ...]:
-    """As ``select``; raises ``UnhealthyDevice`` too, naming the first one that is not healthy and why."""
+    """As ``select``; raises ``UnhealthyDevice`` or ``DeviceOccupied`` too, naming the first one that is not healthy and why."""
     devices = select(inventory, device_ids)
     for device in devices:
         if not device.healthy:
+            if device.sound:
+                raise DeviceOccupied(f"{inventory.resource} device {device.id[:_SHOWN]!r} cannot be had: {device.reason[:200]}")
             reason = f": {device.reason[:200]}" if device.reason else ""
             raise UnhealthyDevice(f"{inventory.resource} device {device.id[:_SHOWN]!r} is unhealthy{reason}")
     return devices

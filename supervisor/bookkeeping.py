@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import trio
 
 from supervisor.attribution import OFF, Attribution, attribute
-from supervisor.events import DeviceTombstoned, Event, KubeletRestarted, LookFinished, OwnershipChanged
+from supervisor.events import DeviceTombstoned, DirectoryReplaced, Event, KubeletRestarted, LookFinished, OwnershipChanged
 from supervisor.kubelet.checkpoint import read_checkpoint
 from supervisor.kubelet.podresources import list_holdings
 from supervisor.kubelet.wire import Wire
+from supervisor.landlord import Landlord
 from supervisor.ledger import Ledger, Reading, both
 from supervisor.node import Node
 from supervisor.offers import Offers
@@ -64,10 +65,20 @@ async def on_wire(wire: Wire, function: Callable[[], Coroutine[Any, Any, T]]) ->
 class Bookkeeper:
     """Keeps ledger and tombstones together. One task runs ``run``."""
 
-    def __init__(self, ledger: Ledger, tombstones: Tombstones, offers: Offers, wire: Wire, *, attribution: bool = True) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        tombstones: Tombstones,
+        landlord: Landlord,
+        offers: Offers,
+        wire: Wire,
+        *,
+        attribution: bool = True,
+    ) -> None:
         """``attribution``: whether it may be shown who holds what."""
         self._ledger = ledger
         self._tombstones = tombstones
+        self._landlord = landlord
         self._offers = offers
         self._wire = wire
         self._wake = WakeUp()
@@ -83,6 +94,11 @@ class Bookkeeper:
 
     def __call__(self, event: Event) -> None:
         """As an observer: these are what a reading may show, or what ends a resource."""
+        if isinstance(event, OwnershipChanged) and event.active:
+            self._landlord.own()
+            self.adopt()
+        elif isinstance(event, OwnershipChanged | DirectoryReplaced):
+            self._landlord.disown()
         if isinstance(event, DeviceTombstoned | KubeletRestarted | OwnershipChanged):
             self.changed()
         elif self._offers_settled(event):
@@ -97,11 +113,12 @@ class Bookkeeper:
             self._attribution = attribute(await self._ledger.refresh(), None, self._attribution)
 
     def adopt(self) -> None:
-        """List what the newest reading shows of our resources and no look has found."""
+        """List what the newest reading shows of our resources and no look has found, and know of the shared hardware that is held."""
         reading = self._ledger.newest
         if reading is not None:
             resources = self._offers.resources.keys()
             self._offers.tombstones_changed(self._tombstones.adopt(reading, resources, time.monotonic()))
+            self._landlord.adopt(reading)
 
     @property
     def attribution(self) -> Attribution:
@@ -138,7 +155,8 @@ class Bookkeeper:
 
     def _next_read_at(self) -> float | None:
         watched = self.attribution_wanted and time.monotonic() < self._watched_until
-        return self._ledger.next_read_at(tombstones=self._tombstones.count > 0, attribution=watched)
+        awaited = self._tombstones.count > 0 or self._landlord.waiting
+        return self._ledger.next_read_at(tombstones=awaited, attribution=watched)
 
     async def _read(self, node: Node) -> None:
         reading = await self._ledger.refresh()
@@ -152,3 +170,8 @@ class Bookkeeper:
         started = node.active_since if kubelet_since is None else max(node.active_since, kubelet_since)
         cleared = self._tombstones.observe_reading(reading, time.monotonic(), started, self._wire.last_allocated())
         self._offers.tombstones_changed(cleared)
+        stale = self._landlord.observe_reading(reading, started)
+        if stale or not all(cleared.values()):
+            # Only the checkpoint shows something to be held, and it may be old: it is written anew upon a list.
+            self._wire.repeat_any()
+            self.changed()

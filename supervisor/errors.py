@@ -50,6 +50,10 @@ class UnhealthyDevice(AllocationRefused):
     """The kubelet named a device that is not healthy now."""
 
 
+class DeviceOccupied(AllocationRefused):
+    """Another id has the hardware that this device shares with it (``Device.claim``)."""
+
+
 class EditConflict(AllocationRefused):
     """Two devices of one container want different things at one path or under one annotation."""
 

@@ -12,6 +12,7 @@ from supervisor.model import (
     AbsolutePath,
     AnnotationName,
     CdiName,
+    Claim,
     ContainerEdits,
     Device,
     DeviceId,
@@ -38,7 +39,7 @@ _CHUNK = 256
 
 _WORDS = {
     meta.pattern: meta.description
-    for annotated in (AbsolutePath, AnnotationName, CdiName, DeviceId, EnvName, EnvValue, MetricName, Permissions)
+    for annotated in (AbsolutePath, AnnotationName, CdiName, Claim, DeviceId, EnvName, EnvValue, MetricName, Permissions)
     for meta in get_args(annotated)[1:]
 }
 """What each pattern of the model asks for."""
@@ -60,12 +61,15 @@ class Inventory(msgspec.Struct, frozen=True, gc=False):
     index: Mapping[str, int]
     """Device id to position in ``devices``."""
     pre_start_required: bool = False
+    shared: bool = False
+    """Whether a device of it has a claim."""
 
     @classmethod
     def of(cls, resource: str, devices: Iterable[Device], *, pre_start_required: bool = False) -> Self:
         """Build from devices that are known to be valid and to differ in id."""
         listed = tuple(devices)
-        return cls(resource, listed, {device.id: at for at, device in enumerate(listed)}, pre_start_required)
+        index = {device.id: at for at, device in enumerate(listed)}
+        return cls(resource, listed, index, pre_start_required, any(device.claim for device in listed))
 
     def get(self, device_id: str) -> Device | None:
         at = self.index.get(device_id)
@@ -154,6 +158,8 @@ def _check_devices(
     good: list[Device] = []
     for chunk in pieces(listed, _CHUNK):
         for device, problem in _checked(chunk, known):
+            if problem is None and device.health is Health.OCCUPIED:
+                problem = "health: Occupied is said by the supervisor alone; name the shared hardware in claim"
             problem = problem or _id_problem(device.id, resource, owner_of)
             if problem is None:
                 owner_of[device.id] = resource

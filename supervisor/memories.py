@@ -61,7 +61,7 @@ class Memories:
         self._folder = directory / HIDDEN_NAME / FOLDER
         self._owns = owns
         self._observe = observe
-        self._boot_id, self._obstacle = _boot_id(proc)
+        self._boot_id, self._obstacle = boot_id(proc)
         self._asked = False
         self._pages: dict[str, _Page] = {}
         self._lock = threading.Lock()
@@ -252,7 +252,7 @@ def _read_regular(path: Path, most: int) -> bytes:
     return text
 
 
-def _boot_id(proc: str) -> tuple[str | None, str]:
+def boot_id(proc: str) -> tuple[str | None, str]:
     """The id of this boot, or why it is not known."""
     path = Path(proc.rstrip("/") + BOOT_ID)
     cure = "nothing is recalled or kept over a restart; mount the host's /proc and set host.proc"

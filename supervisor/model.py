@@ -39,6 +39,8 @@ CdiName = Annotated[
 ]
 """``vendor/class=name``. Vendor and class have at least two characters: containerd panics on shorter ones."""
 
+Claim = Annotated[str, Meta(pattern=r"\A[!-~]{0,128}\Z", description="at most 128 printable ASCII characters without spaces")]
+
 NumaNode = Annotated[int, Meta(ge=0, le=63)]
 """The kubelet's topology masks hold 64 nodes; sysfs' -1 ("no node") is left out, never passed on."""
 
@@ -48,6 +50,9 @@ class Health(enum.StrEnum):
 
     HEALTHY = "Healthy"
     UNHEALTHY = "Unhealthy"
+    OCCUPIED = "Occupied"
+    """Nothing is wrong with it, but another id has the hardware that they share (``Device.claim``). Said by the supervisor, never by
+    a plugin; the kubelet is told ``Unhealthy``, for it knows no third word."""
 
 
 class DeviceNode(Struct, frozen=True, gc=False):
@@ -94,10 +99,18 @@ class Device(Struct, frozen=True, gc=False):
     """Why it is not healthy, in one short sentence; for people."""
     topology: Topology = Topology()
     edits: ContainerEdits = ContainerEdits()
+    claim: Claim = ""
+    """Names the hardware that this device shares with others, like an FPGA region that several resources can use; empty: with none.
+    Of all devices of the node with one claim, one at a time is given to pods; the others are Occupied meanwhile."""
 
     @property
     def healthy(self) -> bool:
         return self.health is Health.HEALTHY
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong with it, although another may have its hardware now."""
+        return self.health is not Health.UNHEALTHY
 
 
 class NodeFacts(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What this node offers: which resource, by which plugin, with which list. It turns looks into feeds.
 
 One object of the supervising thread. A look comes in; who may offer what is settled (``claims``), ids that vanished are kept
-(``tombstones``), and what differs goes into the feeds and is told as events.
+(``tombstones``), what shares its hardware with another that is in use is withdrawn (``tenancy``), and what differs goes into the feeds and is told as events.
 """
 
 import time
@@ -28,6 +28,7 @@ from supervisor.feed import Feed
 from supervisor.inventory import Inventory, Look
 from supervisor.model import Device
 from supervisor.pieces import PIECE, pieces
+from supervisor.tenancy import Tenant, withdrawn
 from supervisor.tombstones import Tombstones
 
 TOLD = 1_000
@@ -68,6 +69,7 @@ class Offers:
         self._contended: dict[tuple[str, str], str] = {}
         self._told: dict[str, tuple[object, ...]] = {}
         self._ages = Ages()
+        self._tenants: Mapping[str, Tenant] = {}
 
     @property
     def ages(self) -> Mapping[str, Since]:
@@ -106,6 +108,20 @@ class Offers:
         for resource in resources:
             if offer := self._offers.get(resource):
                 self._publish(offer, self._tombstones.listed(resource))
+
+    def tenants_changed(self, tenants: Mapping[str, Tenant]) -> bool:
+        """Others have shared hardware now, by its claim: what cannot be had is withdrawn, what can be had again is back.
+
+        Answers whether it made a difference.
+        """
+        before, self._tenants = self._tenants, tenants
+        if {claim: (each.resource, each.device) for claim, each in before.items()} == {
+            claim: (each.resource, each.device) for claim, each in tenants.items()
+        }:
+            return False
+        for resource, offer in self._offers.items():
+            self._publish(offer, self._tombstones.listed(resource))
+        return True
 
     @property
     def settled(self) -> tuple[str, ...]:
@@ -150,11 +166,12 @@ class Offers:
         self._publish(offer, listed)
 
     def _publish(self, offer: _Offer, listed: Inventory) -> None:
+        listed = withdrawn(listed, self._tenants)
         before = offer.feed.current
         if listed is before or listed.same_list(before):
             return
         offer.feed.publish(listed)
-        healthy = sum(device.healthy for piece in pieces(listed.devices) for device in piece)
+        healthy = sum(device.sound for piece in pieces(listed.devices) for device in piece)
         self._observe(InventoryPublished(offer.plugin, listed.resource, healthy, len(listed.devices) - healthy))
         changes = _changes(offer.plugin, before, listed)
         told = tuple(islice(changes, TOLD))

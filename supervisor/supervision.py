@@ -8,7 +8,8 @@
         │   ├── udev     one netlink socket for all plugins
         │   ├── configuration
         │   ├── cluster  the Kubernetes API, where that is wanted
-        │   └── bookkeeping  ledger and tombstones
+        │   ├── bookkeeping  ledger and tombstones
+        │   └── landlord     who has hardware that several ids share
         ├── node         lock, sockets, registrar; ends next, and its streams with it
         ├── assembly     one unit for each plugin: discovery, its own event source
         └── memories     what plugins keep over restarts
@@ -34,7 +35,9 @@ from supervisor.errors import ConfigError, SupervisorError
 from supervisor.events import ConfigApplied, ConfigRejected, Event, Observer
 from supervisor.heartbeat import PERIOD, Watch
 from supervisor.inventory import Inventory
+from supervisor.kubelet.tenancies import Tenancies
 from supervisor.kubelet.wire import Wire
+from supervisor.landlord import Landlord
 from supervisor.ledger import Holding, Ledger
 from supervisor.memories import Memories
 from supervisor.model import NodeFacts
@@ -51,6 +54,7 @@ from supervisor.offers import Offers
 from supervisor.ownership import Ownership
 from supervisor.profiles import here, node_name
 from supervisor.status import Liveness
+from supervisor.tenancy_file import TenancyFile
 from supervisor.tombstones import Tombstones
 from supervisor.triggers import EVERY, concerns, watch_udev
 from supervisor.wakeup import WakeUp
@@ -94,11 +98,16 @@ class Supervisor:
         self._history = History()
         self._metrics = Metrics()
         self._wake = WakeUp()
-        self._wire = Wire(self._wake.set_from_thread)
+        tenancy_file = TenancyFile(setup.directory, config.host.proc, self._owns)
+        tenancy_news = WakeUp()
+        self._wire = Wire(self._wake.set_from_thread, Tenancies(tenancy_file.write, tenancy_news.set_from_thread))
         self._tombstones = Tombstones(self.observe, unread_limit=config.ledger.tombstone_seconds)
         self._offers = Offers(self._wire, self._tombstones, self.observe)
         ledger = Ledger(sources(self._wire, config.kubelet.pod_resources_socket, setup.directory))
-        self._bookkeeper = Bookkeeper(ledger, self._tombstones, self._offers, self._wire, attribution=config.ledger.attribution)
+        self._landlord = Landlord(tenancy_file, self._wire, self._offers, self._tombstones, tenancy_news)
+        self._bookkeeper = Bookkeeper(
+            ledger, self._tombstones, self._landlord, self._offers, self._wire, attribution=config.ledger.attribution
+        )
         self._node = Node(setup.directory, setup.ownership, self._wire, self._wake, self.observe)
         self._memories = Memories(setup.directory, config.host.proc, self._node.owns, self.observe)
         self._observers: list[Observer] = [self._board, self._metrics, self._history, self._log, self._bookkeeper]
@@ -108,6 +117,9 @@ class Supervisor:
         """Around what has to do with the kubelet."""
         self._attention = trio.CancelScope()
         """Around what looks out for changes."""
+
+    def _owns(self) -> bool:
+        return self._node.owns()
 
     def observe(self, event: Event) -> None:
         """Hand an event to everybody who subscribes."""
@@ -149,6 +161,7 @@ class Supervisor:
         self._applied(())
         async with trio.open_nursery() as attention:
             attention.start_soon(self._bookkeeper.run, self._node)
+            attention.start_soon(self._landlord.run, self._bookkeeper.changed)
             if self._document.config.kubernetes.wanted:
                 attention.start_soon(self._speak_with_cluster, assembly)
             attention.start_soon(self._watch_udev, assembly)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.allocation import healthy, merge, preferred, select
-from supervisor.errors import EditConflict, UnhealthyDevice, UnknownDevice
+from supervisor.errors import DeviceOccupied, EditConflict, UnhealthyDevice, UnknownDevice
 from supervisor.inventory import Inventory
 from supervisor.model import ContainerEdits, Device, DeviceNode, Health, Mount, Topology
 
@@ -38,6 +38,13 @@ def test_an_unknown_id_is_refused_in_a_short_text() -> None:
     with pytest.raises(UnknownDevice, match=r"example.com/widget has no device 'x+'") as caught:
         select(THREE, ["a", "x" * 10_000])
     assert len(str(caught.value)) < 100
+
+
+def test_an_occupied_device_is_refused_with_its_reason() -> None:
+    """It is not called unhealthy, for nothing is wrong with it."""
+    occupied = inventory(Device("a", Health.OCCUPIED, "its hardware is in use as b", claim="region"))
+    with pytest.raises(DeviceOccupied, match=r"^example.com/widget device 'a' cannot be had: its hardware is in use as b$"):
+        healthy(occupied, ["a"])
 
 
 def test_an_unhealthy_device_is_refused_with_its_reason() -> None:

@@ -26,6 +26,7 @@ from supervisor.ledger import Reading
 from supervisor.model import ContainerEdits, Device, Health, Topology
 from supervisor.offers import TOLD, Offers
 from supervisor.slots import Slots
+from supervisor.tenancy import Tenant
 from supervisor.tombstones import Tombstones
 
 WIDGET, GADGET = "example.com/widget", "example.com/gadget"
@@ -70,6 +71,11 @@ def ids(inventory: Inventory | None) -> list[str]:
 def calls(plugin: str) -> PluginCalls:
     """The way to a plugin object, one for each name."""
     return PluginCalls(plugin, Slots(plugin))
+
+
+def found(resource: str, devices: Sequence[Device]) -> Look:
+    """A look at one resource."""
+    return Look({resource: Inventory.of(resource, devices)})
 
 
 class Node:
@@ -134,6 +140,28 @@ def test_a_first_look_opens_its_resources(node: Node) -> None:
         DeviceChanged("p", WIDGET, "b", Health.HEALTHY, ""),
     ]
     assert node.offers.resources.keys() == {WIDGET, GADGET}
+
+
+def test_what_shares_hardware_with_another_is_withdrawn_and_comes_back(node: Node) -> None:
+    """Of all resources, whoever offers them; counted and told as what it is, and a later look changes nothing in it."""
+    left = [Device("a@left", claim="a"), Device("b@left", claim="b")]
+    right = [Device("a@right", claim="a"), Device("c@right")]
+    node.offers.start({"p": (found(WIDGET, left), calls("p")), "q": (found(GADGET, right), calls("q"))})
+    tenant = Tenant(WIDGET, "a@left", 1.0)
+    node.events.clear()
+    assert node.offers.tenants_changed({"a": tenant})
+    assert (node.listed(WIDGET), node.listed(GADGET)) == (["a@left", "b@left"], ["a@right!", "c@right"])
+    why = "its hardware is in use as a@left of example.com/widget"
+    assert node.events == [
+        InventoryPublished("q", GADGET, 2, 0),
+        DeviceChanged("q", GADGET, "a@right", Health.OCCUPIED, why, Health.HEALTHY),
+    ]
+    node.events.clear()
+    assert not node.offers.tenants_changed({"a": Tenant(WIDGET, "a@left", 2.0)})
+    node.update("q", found(GADGET, right))
+    assert node.told(DeviceChanged) == []
+    assert node.offers.tenants_changed({})
+    assert node.listed(GADGET) == ["a@right", "c@right"]
 
 
 def test_a_look_without_news_publishes_and_tells_nothing(node: Node) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from supervisor.errors import NodeError
 from supervisor.kubelet.sockets import census, remains
 from supervisor.memories import FOLDER
+from supervisor.nodefiles import NodeFolder
 from supervisor.ownership import HIDDEN_NAME, Ownership, locked
+from supervisor.tenancy_file import NAME
 
 _MEMORY = re.compile(r"[^/]+\.(json|new)")
 
@@ -73,7 +75,7 @@ def sockets(directory: Path) -> tuple[Path, ...]:
 
 
 def records(directory: Path) -> tuple[Path, ...]:
-    """The rest of what is the supervisor's own, in the same order: memory, lock and the folder of all."""
+    """The rest of what is the supervisor's own, in the same order: memory, claims, lock and the folder of all."""
     return tuple(path for path in _records(directory / HIDDEN_NAME) if os.path.lexists(path))
 
 
@@ -82,6 +84,7 @@ def _records(hidden: Path) -> Iterator[Path]:
     if memory.is_dir():
         yield from sorted(path for path in memory.iterdir() if _MEMORY.fullmatch(path.name))
         yield memory
+    yield from sorted(path for path in hidden.glob(f"*{NAME}*") if NAME in {path.name, NodeFolder.unfinished(path.name)})
     yield hidden / Ownership.FILE
     yield hidden
 

@@ -29,6 +29,7 @@ _STYLES = {
     "connected": "green",
     "up": "green",
     "Unhealthy": "red",
+    "Occupied": "yellow",
     "lost": "red",
     "contested": "red",
     "failing": "red",
@@ -181,7 +182,7 @@ def _devices(resource: ResourceReport, report: Report, *, fold: bool) -> Rendera
 
 
 def _hidden(devices: Sequence[DeviceReport]) -> str:
-    bad = sum(device.health != Health.HEALTHY for device in devices)
+    bad = sum(device.health == Health.UNHEALTHY for device in devices)
     kind = f"{bad} of them not healthy" if bad else "all healthy"
     return f"  … {len(devices)} more, {kind}: --all or --resource shows them" if devices else ""
 

@@ -92,12 +92,13 @@ class Happenings:
         buried = self._buried.pop((event.resource, event.device), 0) is None
         if event.before is None:
             return None
+        before, health = _condition(event.before), _condition(event.health)
         because = f": {event.reason}" if event.reason else ""
-        if (buried and event.health is not None) or (event.health is None and event.before is Health.HEALTHY):
+        if (buried and health is not None) or (health is None and before is Health.HEALTHY):
             reason, what = Reason.DEVICE_LOST, "is no longer there"
-        elif event.health is event.before or event.health is None:
+        elif health is before or health is None:
             return None
-        elif event.health is Health.UNHEALTHY:
+        elif health is Health.UNHEALTHY:
             reason, what = Reason.DEVICE_UNHEALTHY, f"is unhealthy{because}"
         else:
             reason, what = Reason.DEVICE_RECOVERED, "is healthy again"
@@ -116,3 +117,8 @@ class Happenings:
             return None
         self._failing.discard(plugin)
         return self._told(("plugin", plugin), Reason.PLUGIN_RECOVERED, f"plugin {plugin} looks at its hardware again")
+
+
+def _condition(health: Health | None) -> Health | None:
+    """That another id has its hardware, which one pod has caused and another may see, is no news of the device."""
+    return Health.HEALTHY if health is Health.OCCUPIED else health

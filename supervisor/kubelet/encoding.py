@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from supervisor.kubelet.protos import API_VERSION
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
-from supervisor.model import ContainerEdits, Device
+from supervisor.model import ContainerEdits, Device, Health
 
 _CHUNK = 64
 """Devices that are encoded, and kept, as one piece: 0.1 ms of work."""
@@ -64,7 +64,8 @@ def encode_devices(devices: Sequence[Device]) -> bytes:
 
 
 def _device(device: Device) -> pb.Device:
-    message = pb.Device(ID=device.id, health=device.health.value)
+    health = Health.HEALTHY if device.healthy else Health.UNHEALTHY
+    message = pb.Device(ID=device.id, health=health.value)
     if device.topology.numa_nodes:
         message.topology.nodes.extend(pb.NUMANode(ID=node) for node in device.topology.numa_nodes)
     return message

@@ -2,10 +2,11 @@
 
 import asyncio
 import functools
+import itertools
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -15,12 +16,14 @@ from supervisor.allocation import healthy, merge, preferred, select
 from supervisor.calls import PluginCalls
 from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
 from supervisor.feed import Feed
-from supervisor.hookspecs import Allocator, PreferredAllocator
+from supervisor.hookspecs import Allocator
 from supervisor.inventory import Inventory, checked_edits
+from supervisor.kubelet.advice import advised
 from supervisor.kubelet.encoding import ListEncoder, container_response
 from supervisor.kubelet.plugin_calls import call_plugin
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.kubelet.tenancies import Tenancies
 from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
 from supervisor.model import ContainerEdits, Device
 
@@ -55,7 +58,14 @@ class Servicer:
     """
 
     def __init__(
-        self, feed: Feed, calls: PluginCalls, changed: Callable[[], None], start: Callable[[Task], None], *, life: int
+        self,
+        feed: Feed,
+        calls: PluginCalls,
+        changed: Callable[[], None],
+        start: Callable[[Task], None],
+        tenancies: Tenancies,
+        *,
+        life: int,
     ) -> None:
         self.feed = feed
         self.calls = calls
@@ -65,6 +75,7 @@ class Servicer:
         """The newest of these."""
         self._changed = changed
         self._start = start
+        self._tenancies = tenancies
         self._inventory: Inventory | None = None
         self._payload = b""
         self._judged: Inventory | None = None
@@ -110,6 +121,11 @@ class Servicer:
         if payload != self._payload:  # edits and reasons may differ in what looks the same to the kubelet
             self._payload = payload
         self.note(listed=True, list_problem="", pre_start_required=inventory.pre_start_required)
+        self._wake_streams()
+
+    def repeat(self) -> None:
+        """Send the newest list once more."""
+        self._payload = bytes(memoryview(self._payload))  # streams send what is another object
         self._wake_streams()
 
     def _wake_streams(self) -> None:
@@ -178,7 +194,7 @@ class Servicer:
         try:
             if not request.container_requests:
                 raise AllocationRefused("the request names no container")
-            answers = [await self._allocate(tuple(container.devices_ids)) for container in request.container_requests]
+            answers = await self._grant([self._asked(container.devices_ids) for container in request.container_requests])
             response = pb.AllocateResponse(container_responses=[container_response(edits) for edits in answers])
             outcome = "ok"
             return response
@@ -189,16 +205,31 @@ class Servicer:
         finally:
             self._count(outcome, time.monotonic() - began)
 
-    async def _allocate(self, device_ids: Sequence[str]) -> ContainerEdits:
+    def _asked(self, device_ids: Sequence[str]) -> tuple[Device, ...]:
         if not device_ids:
             raise AllocationRefused("the request names no device")
-        inventory = self._current()
-        devices = healthy(inventory, device_ids)
+        return healthy(self._current(), device_ids)
+
+    async def _grant(self, asked: Sequence[tuple[Device, ...]]) -> list[ContainerEdits]:
+        """What each container gets. Until claims are taken there is no await: of two calls the first has them."""
+        claims = self._tenancies.take(self.feed.resource, itertools.chain.from_iterable(asked))
+        if not claims:
+            return [await self._allocate(devices) for devices in asked]
+        granted = False
+        try:
+            await self._tenancies.written(claims)
+            answers = [await self._allocate(devices) for devices in asked]
+            granted = True
+            return answers
+        finally:
+            self._tenancies.settle(claims, granted=granted)
+
+    async def _allocate(self, devices: tuple[Device, ...]) -> ContainerEdits:
         edits = merge(device.edits for device in devices)
         self._allocated_now(devices)
         plugin = self.calls.allocator
         if plugin is not None:
-            edits = await self._plugin_allocate(plugin, inventory.resource, devices, edits)
+            edits = await self._plugin_allocate(plugin, self.feed.resource, devices, edits)
             self._allocated_now(devices)  # again: the plugin may have taken seconds
         return edits
 
@@ -232,12 +263,13 @@ class Servicer:
         inventory = self._inventory
         if inventory is None:
             return []
+        available = self._tenancies.open_to(inventory, available, size)
         plugin = self.calls.preferred_allocator
         if plugin is not None:
             timeout = self.calls.preferred_allocation_timeout
             arguments = (plugin, inventory.resource, available, must_include, size)
             try:
-                advice: list[str] = await self._call(_advice, arguments, timeout, self._late_others)
+                advice: list[str] = await self._call(advised, arguments, timeout, self._late_others)
                 return advice
             except (AllocationRefused, PluginFailed, TimeoutError):
                 pass  # the default answer is right too, only less well informed
@@ -248,6 +280,8 @@ class Servicer:
         try:
             inventory = self._current()
             devices = select(inventory, request.devices_ids)
+            if claims := self._tenancies.take(inventory.resource, devices):
+                await self._hold(claims)
             plugin = self.calls.pre_starter
             if plugin is not None and inventory.pre_start_required:
                 arguments = (inventory.resource, devices)
@@ -255,6 +289,15 @@ class Servicer:
         except (AllocationRefused, PluginFailed, TimeoutError) as error:
             await self._abort(context, error)
         return pb.PreStartContainerResponse()
+
+    async def _hold(self, claims: tuple[str, ...]) -> None:
+        """Have these claims whatever becomes of the call: a pod holds what the kubelet wants to start with."""
+        written = False
+        try:
+            await self._tenancies.written(claims)
+            written = True
+        finally:
+            self._tenancies.settle(claims, granted=written)
 
     def _current(self) -> Inventory:
         if self._inventory is None:
@@ -304,17 +347,3 @@ class Servicer:
                 "PreStartContainer": unary(self.pre_start, pb.PreStartContainerRequest),
             },
         )
-
-
-def _advice(
-    plugin: PreferredAllocator, resource: str, available: Sequence[str], must_include: Sequence[str], size: int
-) -> list[str]:
-    """The plugin's advice, or ``PluginFailed``: an answer that the kubelet would mend at random is worse than the default.
-
-    Runs in the plugin's slot: even to iterate over the answer may be code of the plugin.
-    """
-    advice: Iterable[Any] = plugin.preferred_allocation(resource, available, must_include, size)
-    ids = list(dict.fromkeys(each for each in advice if isinstance(each, str)))
-    if len(ids) != size or not set(available).issuperset(ids) or not set(must_include).issubset(ids):
-        raise PluginFailed("preferred_allocation returned ids that are not available, or not as many as were asked for")
-    return ids

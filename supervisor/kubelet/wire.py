@@ -26,7 +26,9 @@ from supervisor.kubelet.caller import Caller
 from supervisor.kubelet.encoding import register_request
 from supervisor.kubelet.servicer import Servicer
 from supervisor.kubelet.sockets import FileIdentity
+from supervisor.kubelet.tenancies import Tenancies
 from supervisor.levels import Attempt, Counts, Level, Outcome
+from supervisor.tenancy import Tenant
 
 Answer = TypeVar("Answer")
 
@@ -54,8 +56,10 @@ class _Service:
 class Wire:
     """Start it once; every other method may be called from any thread and returns at once."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], tenancies: Tenancies | None = None) -> None:
+        """``tenancies``: who has hardware that several ids share; without, that is forgotten with the process."""
         self._changed = changed
+        self._tenancies = tenancies or Tenancies()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
         self._services: dict[str, _Service] = {}
@@ -120,7 +124,7 @@ class Wire:
         self._order(self._open, feed, calls)
 
     def _open(self, feed: Feed, calls: PluginCalls) -> None:
-        servicer = Servicer(feed, calls, self._changed, self._start, life=next(self._lives))
+        servicer = Servicer(feed, calls, self._changed, self._start, self._tenancies, life=next(self._lives))
 
         def wake() -> None:
             self._order(servicer.refresh)
@@ -224,6 +228,34 @@ class Wire:
                 await service.servers.pop(old).stop(None)
             return await _listen(service, path)
 
+    def repeat_any(self) -> None:
+        """Send one list again as it is: the kubelet writes its checkpoint anew, all of it, upon every list."""
+        self._order(self._repeat_any)
+
+    def _repeat_any(self) -> None:
+        for service in self._services.values():
+            if service.servicer.level.streams:
+                service.servicer.repeat()
+                return
+
+    # --- shared hardware ----------------------------------------------------------------------------------------------
+
+    def tenants(self) -> Mapping[str, Tenant]:
+        """Claim to the id that has it (``Device.claim``)."""
+        return self._tenancies.granted
+
+    def recall(self, tenants: Mapping[str, Tenant]) -> None:
+        """Before anything is registered: this process owns the node now, and these were written down by then."""
+        self._order(self._tenancies.recall, tenants)
+
+    def adopt(self, tenants: Mapping[str, Tenant]) -> None:
+        """These are held, and nobody was known to have their claims."""
+        self._order(self._tenancies.adopt, tenants)
+
+    def release(self, vacant: Mapping[str, Tenant]) -> None:
+        """These claims are free, unless the kubelet has named their ids meanwhile."""
+        self._order(self._tenancies.release, vacant)
+
     # --- levels -------------------------------------------------------------------------------------------------------
 
     def levels(self) -> Mapping[str, Level]:
@@ -284,6 +316,7 @@ class Wire:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._caller.close()
+        self._tenancies.close()
         self._loop.stop()
 
 

@@ -11,9 +11,8 @@ from supervisor.attribution import Holders
 from supervisor.families import PREFIX
 from supervisor.inventory import Inventory
 from supervisor.ledger import Holding
-from supervisor.model import Health
 from supervisor.observe.lines import PIECE, Family, Row, line
-from supervisor.observe.series import Taken, gauge, label, resources
+from supervisor.observe.series import HEALTHS, Taken, gauge, label, resources
 from supervisor.pieces import one_by_one, pieces
 
 MOST_DEVICES = 4096
@@ -63,7 +62,7 @@ class DeviceLines:
             yield each.family
         yield _devices_held(taken, held)
         left_out = {each.family.name: each.left_out for each in bounded}
-        left_out[f"{PREFIX}devices"] = len(Health) * (len(taken.status.resources) - len(resources(taken)))
+        left_out[f"{PREFIX}devices"] = len(HEALTHS) * (len(taken.status.resources) - len(resources(taken)))
         rows: list[Row] = [({"family": name}, number) for name, number in left_out.items()]
         yield gauge("series_left_out", "Series of a family that are not shown because there are too many.", rows)
 
@@ -135,9 +134,9 @@ def _health(inventory: Inventory) -> _Health:
     lines: dict[bool, list[bytes]] = {True: [], False: []}
     for piece in pieces(inventory.devices, PIECE):
         for device in piece:
-            if len(kept := lines[device.healthy]) < MOST_DEVICES:
+            if len(kept := lines[device.sound]) < MOST_DEVICES:
                 labels = {"resource": inventory.resource, "device": device.id, "reason": label(device.reason)}
-                kept.append(line(f"{PREFIX}device_health", labels, int(device.healthy)).encode())
+                kept.append(line(f"{PREFIX}device_health", labels, int(device.sound)).encode())
     return _Health(tuple(lines[False]), tuple(lines[True]), len(inventory.devices))
 
 

@@ -21,6 +21,8 @@ from supervisor.status import NoticeOrigin, Phase, PluginState, PluginStatus, Re
 
 MOST_RESOURCES = 512
 """Resources with series of their own, the first ones of the status."""
+HEALTHS = (Health.HEALTHY, Health.UNHEALTHY)
+"""As which devices are counted; an occupied one is healthy, like one that a pod holds."""
 
 UNCALLED = Counts(
     allocations=dict.fromkeys(("ok", "refused", "failed", "timed_out"), 0),
@@ -125,8 +127,8 @@ def _plugins(plugins: tuple[PluginStatus, ...]) -> Iterator[Family]:
 def _resources(shown: tuple[ResourceStatus, ...]) -> Iterator[Family]:
     devices: list[Row] = []
     for one in shown:
-        devices.append(({"resource": one.name, "health": Health.HEALTHY}, one.healthy))
-        devices.append(({"resource": one.name, "health": Health.UNHEALTHY}, one.unhealthy))
+        numbers = (one.healthy, one.unhealthy)
+        devices += (({"resource": one.name, "health": each}, number) for each, number in zip(HEALTHS, numbers, strict=True))
     yield gauge("devices", "Devices in the newest list.", devices)
     gone = [({"resource": one.name}, one.tombstones) for one in shown]
     yield gauge("tombstones", "Devices that are gone but stay listed because a pod may hold them.", gone)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.contract import describe
@@ -74,8 +74,11 @@ class Trial:
 
     def devices(self) -> dict[str, tuple[Device, ...]]:
         """Of each resource the first few devices that the kubelet could give to one container."""
-        found = {
-            resource: tuple(device for device in inventory.devices if device.healthy)[:AT_ONCE]
-            for resource, inventory in self.inventories.items()
-        }
+        found = {resource: _together(inventory.devices) for resource, inventory in self.inventories.items()}
         return {resource: devices for resource, devices in found.items() if devices}
+
+
+def _together(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """The first few that are well, none of which is the same hardware as another."""
+    different = {device.claim or device.id: device for device in devices if device.healthy}
+    return tuple(different.values())[:AT_ONCE]

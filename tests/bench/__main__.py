@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import answers, fabric, image, infiniband, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
+from tests.bench import answers, fabric, fpga, image, infiniband, lists, lives, nvidia_gpu, page, rollouts, scrapes, upkeep
 from tests.bench.figures import Row, cells, table
 from tests.bench.lab import Lab
 
@@ -52,6 +52,8 @@ BENCHES: dict[str, Bench] = {
     "polling": infiniband.idle,
     "flaps": fabric.ports,
     "vfs": fabric.vfs,
+    "fpgas": fpga.looks,
+    "fpga-polling": fpga.idle,
     "image": image.image,
 }
 ROUNDS, QUICK_ROUNDS = 5, 1

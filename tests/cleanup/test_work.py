@@ -49,6 +49,8 @@ class Node:
         memory = self.directory / HIDDEN_NAME / "memory"
         memory.mkdir()
         (memory / "acme.json").write_text("{}")
+        (self.directory / HIDDEN_NAME / "claims.json").write_text("{}")
+        (self.directory / HIDDEN_NAME / ".claims.json.0123abcd.tmp").write_text("{")
         lock = Ownership.open(self.directory)
         assert lock is not None
         os.close(lock._descriptor)

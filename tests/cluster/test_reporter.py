@@ -123,10 +123,16 @@ async def test_an_event_stands_where_describe_looks_for_it(
         ([DeviceChanged("gpu", GPU, "a", HEALTHY, "")], []),
         ([DeviceTombstoned(GPU, "a"), DeviceChanged("gpu", GPU, "a", UNHEALTHY, "no longer found")], []),
         ([DeviceChanged("gpu", GPU, "a", UNHEALTHY, "hotter", UNHEALTHY)], []),
+        ([DeviceChanged("gpu", GPU, "a", Health.OCCUPIED, "in use as b", HEALTHY)], []),
+        ([DeviceChanged("gpu", GPU, "a", HEALTHY, "", Health.OCCUPIED)], []),
+        ([DeviceChanged("gpu", GPU, "a", UNHEALTHY, "too hot", Health.OCCUPIED)], ["DeviceUnhealthy"]),
+        ([DeviceChanged("gpu", GPU, "a", Health.OCCUPIED, "in use as b", UNHEALTHY)], ["DeviceRecovered"]),
+        ([DeviceChanged("gpu", GPU, "a", None, "", Health.OCCUPIED)], ["DeviceLost"]),
     ],
     ids=[
         "broken-and-repaired", "vanished", "broken-and-vanished", "dropped", "cleared", "failing", "two-failing", "up", "contested",
-        "rejected", "first-list", "appeared", "vanished-before-the-start", "another-reason",
+        "rejected", "first-list", "appeared", "vanished-before-the-start", "another-reason", "occupied", "free-again",
+        "occupied-and-broken", "occupied-and-repaired", "occupied-and-dropped",
     ],
 )  # fmt: skip
 async def test_changes_are_told_and_beginnings_are_not(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import TreeDevice
 from supervisor.demo.gadget import LoopDevice
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from supervisor.testing import FakeHost
 from supervisor_infiniband.simulate import changes
-from supervisor_infiniband.simulate.files import Node
 from supervisor_infiniband.simulate.layouts import layout
 from supervisor_infiniband.simulate.tree import Tree
 from tests.bench import procfs
@@ -64,7 +64,7 @@ def disk() -> Iterator[LoopDevice]:
 def fabric(tmp_path: Path) -> Iterator[Tree]:
     """A machine made of files, with a card on Ethernet and its 16 virtual functions; its nodes are real ones, of no device."""
 
-    def make(path: Path, node: Node) -> None:
+    def make(path: Path, node: TreeDevice) -> None:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(node.major, node.minor))
 
     tree = Tree(tmp_path / "machine", layout("roce-16-vfs"), make)

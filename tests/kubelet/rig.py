@@ -16,6 +16,7 @@ from supervisor.feed import Feed
 from supervisor.inventory import Inventory
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
+from supervisor.kubelet.tenancies import Tenancies
 from supervisor.kubelet.wire import Wire
 from supervisor.levels import Level
 from supervisor.model import Device
@@ -106,10 +107,10 @@ def ids(message: Any) -> list[str]:
 class Rig:
     """A wire thread, resources that it serves, and a way to wait for its levels."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tenancies: Tenancies | None = None) -> None:
         self.directory = directory
         self._news = threading.Condition()
-        self.wire = Wire(self._changed)
+        self.wire = Wire(self._changed, tenancies)
         self.wire.start()
         self.slots: list[Slots] = []
         self.clients: list[Client] = []

@@ -60,10 +60,10 @@ def test_a_registration_has_the_bytes_of_the_api() -> None:
 
 @given(st.lists(DEVICES, max_size=5))
 def test_a_list_comes_back_as_it_was(devices: list[Device]) -> None:
-    """In its order, with an absent topology where there is no node."""
+    """In its order, with the kubelet's two words for health and an absent topology where there is no node."""
     back = pb.ListAndWatchResponse.FromString(encode_devices(devices)).devices
     assert [(each.ID, each.health, tuple(node.ID for node in each.topology.nodes)) for each in back] == [
-        (device.id, device.health.value, device.topology.numa_nodes) for device in devices
+        (device.id, "Healthy" if device.healthy else "Unhealthy", device.topology.numa_nodes) for device in devices
     ]
     assert [each.HasField("topology") for each in back] == [bool(device.topology.numa_nodes) for device in devices]
 

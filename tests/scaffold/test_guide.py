@@ -75,7 +75,7 @@ def test_every_capability_is_in_the_overview() -> None:
     named = _table(_section("Growing it"), 2)
     methods = {name for methods in CAPABILITIES.values() for name in methods}
     assert methods <= set(named)
-    assert set(named) - methods == {"config_type", "health", "reason", "topology", "memory", "Device"}
+    assert set(named) - methods == {"config_type", "health", "reason", "topology", "claim", "memory", "Device"}
 
 
 def test_the_versions_named_are_the_present_ones() -> None:

@@ -60,6 +60,7 @@ class Puppet:
         self.name = name
         self.resources = {RESOURCE: {"w0": "", "w1": ""}} if resources is None else {**resources}
         self.moods: dict[str, str] = {}
+        self.claims: dict[str, str] = {}
         self.pre_start = False
         self.script = folder / f"{name}.json"
         self._write()
@@ -67,6 +68,11 @@ class Puppet:
     def show(self, devices: Mapping[str, str], resource: str = RESOURCE) -> None:
         """Have these devices of a resource: id → why it is unhealthy, or nothing."""
         self.resources[resource] = {**devices}
+        self._write()
+
+    def share(self, **claims: str) -> None:
+        """From now on these devices share their hardware: id → claim."""
+        self.claims = claims
         self._write()
 
     def hide(self, resource: str = RESOURCE) -> None:
@@ -86,7 +92,8 @@ class Puppet:
 
     def _write(self) -> None:
         new = self.script.with_suffix(".new")
-        new.write_text(json.dumps({"resources": self.resources, "moods": self.moods, "pre_start": self.pre_start}))
+        said = {"resources": self.resources, "moods": self.moods, "pre_start": self.pre_start, "claims": self.claims}
+        new.write_text(json.dumps(said))
         new.rename(self.script)
 
     def section(self, **options: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def groups(devices: Sequence[DeviceReport]) -> list[Group]:
     spread: set[tuple[int, ...]] = set()
     for device in devices:
         spread.add(device.numa_nodes)
-        (places.setdefault(device.numa_nodes, []) if device.health == "Healthy" else bad).append(device)
+        (places.setdefault(device.numa_nodes, []) if device.health != "Unhealthy" else bad).append(device)
     if len(spread) <= 1:
         return [Group("", [*bad, *(device for each in places.values() for device in each)])]
     good = [Group(_place(nodes), places[nodes]) for nodes in sorted(places, key=lambda nodes: (not nodes, nodes))]
@@ -97,7 +97,7 @@ def _place(nodes: tuple[int, ...]) -> str:
 
 
 def _row(device: DeviceReport, drawing: Drawing) -> str:
-    good = device.health == "Healthy"
+    good = device.health != "Unhealthy"
     reason = f" <small>{text(device.reason)}</small>" if device.reason else ""
     numa = ", ".join(map(str, device.numa_nodes)) or "\N{EN DASH}"
     holders = _holders(device.holders, known=drawing.report.attribution.known)

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from supervisor import Trouble
 from supervisor_infiniband.report import PortState
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.layouts import layout
-from supervisor_infiniband.simulate.machine import Machine, Trouble
+from supervisor_infiniband.simulate.machine import Machine
 from supervisor_infiniband.simulate.tree import Tree
 from tests.plugins.infiniband import trees
 
@@ -77,6 +78,7 @@ def test_every_device_has_a_subsystem(name: str, tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.sampled_from(sorted(trees.MACHINES)), st.sampled_from(sorted(trees.MACHINES)))
+@example("without-core", "odd-names")
 def test_becoming_another_machine(before: str, after: str) -> None:
     """A tree that has become another machine is as if it had been that from the start: nothing stays behind."""
     with tempfile.TemporaryDirectory() as directory:

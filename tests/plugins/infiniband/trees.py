@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from supervisor import Trouble
 from supervisor_infiniband.report import Gid, PhysState, PortState
 from supervisor_infiniband.simulate.cards import (
     CX6,
@@ -26,7 +27,7 @@ from supervisor_infiniband.simulate.cards import (
 )
 from supervisor_infiniband.simulate.changes import hanging, moved, numbered, with_vfs
 from supervisor_infiniband.simulate.layouts import layout
-from supervisor_infiniband.simulate.machine import Function, Hca, Interface, Machine, PciLink, Port, Trouble
+from supervisor_infiniband.simulate.machine import Function, Hca, Interface, Machine, PciLink, Port
 from supervisor_infiniband.simulate.tree import Tree
 
 CARD = "0000:3b:00.0"

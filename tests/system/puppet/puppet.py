@@ -81,7 +81,11 @@ class Puppet:
     def discover(self) -> Any:
         if self._reach("discover"):
             return self
-        return {resource: [_device(*item) for item in found.items()] for resource, found in self._script()["resources"].items()}
+        script = self._script()
+        return {
+            resource: [_device(name, reason, script["claims"].get(name, "")) for name, reason in found.items()]
+            for resource, found in script["resources"].items()
+        }
 
     async def watch(self, look_again: LookAgain) -> Any:
         if self._reach("watch"):
@@ -105,8 +109,9 @@ class Puppet:
         return self if self._reach("pre_start") else None
 
 
-def _device(device_id: str, reason: str) -> Device:
-    return Device(device_id, Health.UNHEALTHY if reason else Health.HEALTHY, reason, edits=ContainerEdits(envs={"W": "1"}))
+def _device(device_id: str, reason: str, claim: str) -> Device:
+    health = Health.UNHEALTHY if reason else Health.HEALTHY
+    return Device(device_id, health, reason, edits=ContainerEdits(envs={"W": "1"}), claim=claim)
 
 
 @hookimpl

@@ -6,10 +6,11 @@ from itertools import count
 
 from msgspec import structs
 
+from supervisor import Trouble
 from supervisor_infiniband.report import PhysState, PortState
 from supervisor_infiniband.simulate.cards import vf
 from supervisor_infiniband.simulate.files import QUERIED
-from supervisor_infiniband.simulate.machine import FREE, VIRTUAL, Function, Hca, Machine, Port, Trouble
+from supervisor_infiniband.simulate.machine import FREE, VIRTUAL, Function, Hca, Machine, Port
 
 STATES = {
     "up": (PortState.ACTIVE, PhysState.LINK_UP),

@@ -7,31 +7,9 @@ EINVAL (the type of an empty slot, the carrier of an interface that is down) are
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
+from supervisor import TreeDevice, TreeFiles, TreeFolder, TreeLink, Trouble, device_files, driver_files, spoil
 from supervisor_infiniband.report import PhysState, PortState
-from supervisor_infiniband.simulate.machine import VIRTUAL, Function, Hca, Interface, Machine, Port, Trouble
-
-
-class Link(Struct, frozen=True):
-    """A symbolic link to this path of the tree."""
-
-    target: str
-
-
-class Node(Struct, frozen=True):
-    """A character device."""
-
-    major: int
-    minor: int
-
-
-class Folder(Struct, frozen=True):
-    """A directory that is there with nothing in it, too."""
-
-
-Content = bytes | Link | Node | Folder | Trouble
-Files = dict[str, Content]
+from supervisor_infiniband.simulate.machine import VIRTUAL, Function, Hca, Interface, Machine, Port
 
 _FOLDERS = (
     "sys/bus/pci/devices",
@@ -48,7 +26,7 @@ _ABI = {"infiniband_verbs": 6, "infiniband_mad": 5}
 _MAJOR, _DYNAMIC = 231, {"uverbs": 509, "umad": 508, "issm": 507}
 _FIRST_MINOR, _FIXED_MINORS = {"uverbs": 192, "umad": 0, "issm": 64}, {"uverbs": 32, "umad": 64, "issm": 64}
 """Device numbers: fixed ones first, then those of a major number that the kernel chooses."""
-_RDMA_CM = Node(10, 58)
+_RDMA_CM = TreeDevice(10, 58)
 
 _PHYS_NAMES = (
     "<unknown>",
@@ -68,13 +46,13 @@ QUERIED = ("state", "phys_state", "lid", "sm_lid", "cap_mask", "rate")
 """The attributes of a port for which the kernel asks the device's firmware."""
 
 
-def render(machine: Machine) -> Files:
+def render(machine: Machine) -> TreeFiles:
     """All files, links and nodes below the root of the tree."""
-    files: Files = dict.fromkeys(_FOLDERS, Folder())
+    files: TreeFiles = dict.fromkeys(_FOLDERS, TreeFolder())
     for module in machine.modules:
         files[f"sys/module/{module}/initstate"] = b"live\n"
         if kind := _CLASSES.get(module):
-            files[f"sys/class/{kind}"] = Folder()
+            files[f"sys/class/{kind}"] = TreeFolder()
             if kind in _ABI:
                 files[f"sys/class/{kind}/abi_version"] = f"{_ABI[kind]}\n".encode()
     if machine.netns_mode and "ib_core" in machine.modules:
@@ -88,17 +66,19 @@ def render(machine: Machine) -> Files:
     return files
 
 
-def _function(files: Files, function: Function, machine: Machine) -> None:
+def _function(files: TreeFiles, function: Function, machine: Machine) -> None:
     for depth, bridge in enumerate(function.above):
         path = "/".join(("sys/devices", *function.above[: depth + 1]))
         if bridge[4:5] == ":" and f"{path}/uevent" not in files:
-            _device(files, path, "bus/pci", {"PCI_SLOT_NAME": bridge}, {"class": "0x060400", "numa_node": function.numa_node})
+            files |= device_files(
+                path, "bus/pci", {"PCI_SLOT_NAME": bridge}, {"class": "0x060400", "numa_node": function.numa_node}
+            )
     if function.bus == "pci":
         _pci(files, function, [other for other in machine.functions if other.pf == function.id and other.bus == "pci"])
     elif function.bus:
         uevent = {"DRIVER": function.driver, "MODALIAS": f"auxiliary:{function.driver}"}
-        _device(files, f"sys/{function.path}", "bus/auxiliary", uevent, {"sfnum": function.index})
-        _driver(files, function)
+        files |= device_files(f"sys/{function.path}", "bus/auxiliary", uevent, {"sfnum": function.index})
+        files |= _driver(function)
     if function.bus and not function.driver:
         return
     for interface in function.interfaces:
@@ -109,7 +89,7 @@ def _function(files: Files, function: Function, machine: Machine) -> None:
             _hca(files, function, hca, machine.modules)
 
 
-def _pci(files: Files, function: Function, vfs: list[Function]) -> None:
+def _pci(files: TreeFiles, function: Function, vfs: list[Function]) -> None:
     ids = f"{function.vendor}:{function.device}".upper()
     uevent = {"DRIVER": function.driver} if function.driver else {}
     uevent |= {"PCI_CLASS": function.pci_class.lstrip("0"), "PCI_ID": ids, "PCI_SLOT_NAME": function.id}
@@ -125,22 +105,18 @@ def _pci(files: Files, function: Function, vfs: list[Function]) -> None:
         attributes |= {"current_link_speed": link.speed, "max_link_speed": link.max_speed}
         attributes |= {"current_link_width": link.width, "max_link_width": link.max_width}
     path = f"sys/{function.path}"
-    _device(files, path, "bus/pci", uevent, attributes)
-    _driver(files, function)
+    files |= device_files(path, "bus/pci", uevent, attributes)
+    files |= _driver(function)
     for vf in vfs:
-        files[f"{path}/virtfn{vf.index}"] = Link(f"sys/{vf.path}")
-        files[f"sys/{vf.path}/physfn"] = Link(path)
+        files[f"{path}/virtfn{vf.index}"] = TreeLink(f"sys/{vf.path}")
+        files[f"sys/{vf.path}/physfn"] = TreeLink(path)
 
 
-def _driver(files: Files, function: Function) -> None:
-    if function.driver:
-        driver = f"sys/bus/{function.bus}/drivers/{function.driver}"
-        files[driver] = Folder()
-        files[f"{driver}/{function.id}"] = Link(f"sys/{function.path}")
-        files[f"sys/{function.path}/driver"] = Link(driver)
+def _driver(function: Function) -> TreeFiles:
+    return driver_files(f"sys/{function.path}", function.bus, function.driver) if function.driver else {}
 
 
-def _interface(files: Files, function: Function, interface: Interface) -> None:
+def _interface(files: TreeFiles, function: Function, interface: Interface) -> None:
     attributes: dict[str, object] = {
         "address": interface.address,
         "addr_len": interface.address.count(":") + 1,
@@ -159,7 +135,7 @@ def _interface(files: Files, function: Function, interface: Interface) -> None:
     _class_device(files, f"sys/{function.path}", "net", interface.name, uevent, attributes)
 
 
-def _hca(files: Files, function: Function, hca: Hca, modules: tuple[str, ...]) -> None:
+def _hca(files: TreeFiles, function: Function, hca: Hca, modules: tuple[str, ...]) -> None:
     parent = f"sys/{function.path}"
     if not hca.away:
         known = {"fw_ver": hca.firmware, "board_id": hca.board_id, "hca_type": hca.hca_type, "parent": hca.parent}
@@ -202,44 +178,32 @@ def _port(port: Port) -> dict[str, object]:
     return attributes | {f"hw_counters/{name}": value for name, value in port.hw_counters.items()}
 
 
-def _numbered(files: Files, parent: str, kind: str, number: int, attributes: Mapping[str, object]) -> None:
+def _numbered(files: TreeFiles, parent: str, kind: str, number: int, attributes: Mapping[str, object]) -> None:
     fixed = _FIXED_MINORS[kind]
-    node = Node(_MAJOR, _FIRST_MINOR[kind] + number) if number < fixed else Node(_DYNAMIC[kind], number - fixed)
+    node = TreeDevice(_MAJOR, _FIRST_MINOR[kind] + number) if number < fixed else TreeDevice(_DYNAMIC[kind], number - fixed)
     home = "infiniband_verbs" if kind == "uverbs" else "infiniband_mad"
     _character(files, parent, home, f"{kind}{number}", node, attributes)
 
 
-def _character(files: Files, parent: str, home: str, name: str, node: Node, attributes: Mapping[str, object]) -> None:
+def _character(files: TreeFiles, parent: str, home: str, name: str, node: TreeDevice, attributes: Mapping[str, object]) -> None:
     numbers = f"{node.major}:{node.minor}"
     uevent = {"MAJOR": str(node.major), "MINOR": str(node.minor), "DEVNAME": f"infiniband/{name}"}
     _class_device(files, parent, home, name, uevent, {"dev": numbers} | dict(attributes))
-    files[f"sys/dev/char/{numbers}"] = Link(f"{parent}/{home}/{name}")
+    files[f"sys/dev/char/{numbers}"] = TreeLink(f"{parent}/{home}/{name}")
     files[f"dev/infiniband/{name}"] = node
 
 
 def _class_device(
-    files: Files, parent: str, home: str, name: str, uevent: Mapping[str, str], attributes: Mapping[str, object]
+    files: TreeFiles, parent: str, home: str, name: str, uevent: Mapping[str, str], attributes: Mapping[str, object]
 ) -> None:
     path = f"{parent}/{home}/{name}"
-    _device(files, path, f"class/{home}", uevent, attributes)
+    files |= device_files(path, f"class/{home}", uevent, attributes)
     if not parent.endswith(f"/{VIRTUAL}"):
-        files[f"{path}/device"] = Link(parent)
+        files[f"{path}/device"] = TreeLink(parent)
 
 
-def _device(files: Files, path: str, home: str, uevent: Mapping[str, str], attributes: Mapping[str, object]) -> None:
-    """What every device has, with its link from its bus or class."""
-    for name, value in attributes.items():
-        files[f"{path}/{name}"] = f"{value}\n".encode()
-    files[f"{path}/uevent"] = "".join(f"{key}={value}\n" for key, value in uevent.items()).encode()
-    files[f"{path}/subsystem"] = Link(f"sys/{home}")
-    files[f"sys/{home}/{'devices/' if home.startswith('bus/') else ''}{path.rpartition('/')[2]}"] = Link(path)
-
-
-def _spoil(files: Files, function: Function, hca: Hca) -> None:
+def _spoil(files: TreeFiles, function: Function, hca: Hca) -> None:
     home = f"sys/{function.path}/infiniband/{hca.name}"
     for name, trouble in hca.spoilt.items():
         path = f"sys/{function.path}/{name[7:]}" if name.startswith("device/") else f"{home}/{name}".rstrip("/")
-        for below in [other for other in files if other == path or other.startswith(f"{path}/")]:
-            del files[below]
-        if trouble is not Trouble.ABSENT and not hca.away:
-            files[path] = trouble
+        spoil(files, path, Trouble.ABSENT if hca.away else trouble)

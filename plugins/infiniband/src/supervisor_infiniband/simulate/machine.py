@@ -4,11 +4,11 @@ All values are frozen: what happens to a machine makes another one (``changes``)
 """
 
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from typing import Literal
 
 from msgspec import Struct, structs
 
+from supervisor import Trouble
 from supervisor_infiniband.report import Gid, PhysState, PortState
 
 VIRTUAL = "virtual"
@@ -16,14 +16,6 @@ VIRTUAL = "virtual"
 
 FREE = -1
 """In place of a number: the lowest that nothing has, when ``changes.numbered`` deals them."""
-
-
-class Trouble(Enum):
-    """What is wrong with an attribute."""
-
-    ABSENT = "it is not there, and nothing below it"
-    HANGS = "reading it does not come back"
-    FAILS = "reading it fails with EIO"
 
 
 class Interface(Struct, frozen=True):

@@ -8,21 +8,19 @@
     after 60s move mlx5_1 away     to another network namespace, and `back`; the RDMA mode is `exclusive` in such a script
     after 70s hang mlx5_0          its firmware does not answer any more; `unhang`: it does
 
-Times count from the beginning, in ms, s, m or h; devices by their names of then, or by their ids. Empty lines and what follows a
-`#` are passed over.
+Times count from the beginning, in ms, s, m or h; devices go by their names of then, or by their ids.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from msgspec import Struct, structs
+from msgspec import structs
 
+from supervisor import ScriptStep, rehearse, script_steps
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.layouts import layout
 from supervisor_infiniband.simulate.machine import VIRTUAL, Machine
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LINE = re.compile(r"after\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)\s+(\S+)(?:\s+(.+))?")
 _DEVICE = r"([^\s/]{1,64})"
 _PORT = (re.compile(rf"{_DEVICE}/([0-9]{{1,3}})"), "{} mlx5_0/1")
 _WHOLE = (re.compile(_DEVICE), "{} mlx5_0")
@@ -41,17 +39,6 @@ _FORMS = {
 """The words after each action, and an example."""
 
 
-class Step(Struct, frozen=True):
-    """One thing that happens to one device."""
-
-    after: float
-    """Seconds since the beginning."""
-    action: str
-    words: tuple[str, ...]
-    """The device, and what else the action takes."""
-    line: int = 0
-
-
 def mistake(name: str, script: Sequence[str]) -> str:
     """What is wrong with a simulation, in one sentence; empty for one that can be played."""
     try:
@@ -61,48 +48,21 @@ def mistake(name: str, script: Sequence[str]) -> str:
     return ""
 
 
-def parse(lines: Iterable[str], beginning: Machine) -> tuple[Step, ...]:
+def parse(lines: Iterable[str], beginning: Machine) -> tuple[ScriptStep, ...]:
     """The steps in the order of their times. Raises ``ValueError`` with all mistakes, each with its line."""
-    steps, mistakes = [], []
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        try:
-            if text:
-                steps.append(structs.replace(_step(text), line=number))
-        except ValueError as mistake:
-            mistakes.append(f"line {number}, {text[:80]!r}: {mistake}")
-    steps.sort(key=lambda step: step.after)
-    if not mistakes:
-        machine = opening(beginning, steps)
-        for step in steps:
-            try:
-                machine = apply(step, machine, beginning)
-            except ValueError as mistake:
-                mistakes.append(f"line {step.line}: {mistake}")
-    if mistakes:
-        raise ValueError("; ".join(mistakes))
-    return tuple(steps)
+    steps = script_steps(lines, _FORMS)
+    rehearse(steps, opening(beginning, steps), lambda step, machine: apply(step, machine, beginning))
+    return steps
 
 
-def _step(text: str) -> Step:
-    match = _LINE.fullmatch(text)
-    if match is None or match[3] not in _FORMS:
-        raise ValueError(f"expected `after TIME`, like 10s, then {', '.join(_FORMS)}")
-    pattern, example = _FORMS[match[3]]
-    words = pattern.fullmatch(match[4] or "")
-    if words is None:
-        raise ValueError(f"expected `{example.format(match[3])}`")
-    return Step(float(match[1]) * _SECONDS[match[2]], match[3], words.groups())
-
-
-def opening(beginning: Machine, steps: Iterable[Step]) -> Machine:
+def opening(beginning: Machine, steps: Iterable[ScriptStep]) -> Machine:
     """The machine on which a script begins: the RDMA mode cannot change once there are devices that will move."""
     if any(step.action == "move" for step in steps):
         return structs.replace(beginning, netns_mode="exclusive")
     return beginning
 
 
-def apply(step: Step, machine: Machine, beginning: Machine) -> Machine:
+def apply(step: ScriptStep, machine: Machine, beginning: Machine) -> Machine:
     """The machine after a step; ``beginning`` has what can be added again. Raises ``ValueError`` for what cannot happen."""
     device, *rest = step.words
     try:

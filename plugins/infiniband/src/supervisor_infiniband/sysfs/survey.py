@@ -8,10 +8,9 @@ from functools import partial
 
 from msgspec import Struct, structs
 
-from supervisor import Host, HostView, natural_order
+from supervisor import Crew, Host, HostView, natural_order
 from supervisor_infiniband.report import Link, NetnsMode, Port, RdmaDevice, Report
 from supervisor_infiniband.sysfs import attributes, device, fingerprint, identity, links, nodes
-from supervisor_infiniband.sysfs.crew import Crew
 from supervisor_infiniband.sysfs.device import Place, Reading
 from supervisor_infiniband.sysfs.fingerprint import Fingerprint
 from supervisor_infiniband.sysfs.functions import Functions

@@ -66,7 +66,7 @@ class Crew(Generic[K, V]):
     def _enlist(self, left: deque[tuple[K, Callable[[], V]]], done: dict[K, V], count: int) -> None:
         for _ in range(min(count, len(left), self._most - self._threads)):
             self._threads += 1
-            threading.Thread(target=self._work, args=(left, done), name="read sysfs", daemon=True).start()
+            threading.Thread(target=self._work, args=(left, done), name="crew", daemon=True).start()
 
     def _work(self, left: deque[tuple[K, Callable[[], V]]], done: dict[K, V]) -> None:
         begun: tuple[K, Callable[[], V]] | None = None

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from supervisor_infiniband.sysfs.crew import Crew
-from tests.plugins.infiniband.sysfs.conftest import until
+from supervisor import Crew
+from tests.border.conftest import until
 
 
 class Gate:

@@ -1,0 +1,1 @@
+"""The families of drivers: one small file for each, behind the protocol in ``protocol``."""

@@ -1,0 +1,1 @@
+"""How a region is programmed: one small file for each way, behind one protocol. None is used unless the configuration names it."""
