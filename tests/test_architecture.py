@@ -15,6 +15,7 @@ pytestmark = pytest.mark.checkout
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
     "supervisor",
+    "plugins/fpga/src/supervisor_fpga",
     "plugins/generic/src/supervisor_generic",
     "plugins/infiniband/src/supervisor_infiniband",
     "plugins/nvidia_gpu/src/supervisor_nvidia_gpu",
@@ -72,9 +73,10 @@ def test_imports_keep_their_contracts() -> None:
         ("supervisor/events.py", "import httpx2", "httpx2 stays in supervisor.cluster.client"),
         ("supervisor/events.py", "import supervisor_generic", "The supervisor names no plugin"),
         (f"{PACKAGES[1]}/__init__.py", "import supervisor.model", "Plugins import only the package supervisor"),
-        (f"{PACKAGES[2]}/units.py", "import supervisor_infiniband.rules", "So they do in the InfiniBand plugin"),
-        (f"{PACKAGES[3]}/nodes.py", "import supervisor_nvidia_gpu.edits", "So they do in the NVIDIA plugin"),
-        (f"{PACKAGES[3]}/nodes.py", "import pynvml", "pynvml stays in the process that asks NVML"),
+        (f"{PACKAGES[1]}/units.py", "import supervisor_fpga.rules", "So they do in the FPGA plugin"),
+        (f"{PACKAGES[3]}/units.py", "import supervisor_infiniband.rules", "So they do in the InfiniBand plugin"),
+        (f"{PACKAGES[4]}/nodes.py", "import supervisor_nvidia_gpu.edits", "So they do in the NVIDIA plugin"),
+        (f"{PACKAGES[4]}/nodes.py", "import pynvml", "pynvml stays in the process that asks NVML"),
     ],
     ids=lambda text: text.split("/")[-1].replace(" ", "-"),
 )

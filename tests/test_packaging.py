@@ -21,6 +21,7 @@ import supervisor
 ROOT = Path(__file__).parent.parent
 SOURCES = {
     "": "supervisor",
+    "plugins/fpga": "src/supervisor_fpga",
     "plugins/generic": "src/supervisor_generic",
     "plugins/infiniband": "src/supervisor_infiniband",
     "plugins/nvidia_gpu": "src/supervisor_nvidia_gpu",
@@ -51,7 +52,7 @@ class Built:
         return {str(file.relative_to(self.package.parent)) for file in files}
 
 
-@pytest.fixture(scope="module", params=SOURCES, ids=["supervisor", "generic", "infiniband", "nvidia_gpu"])
+@pytest.fixture(scope="module", params=SOURCES, ids=["supervisor", "fpga", "generic", "infiniband", "nvidia_gpu"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Each distribution in turn, built from the checkout without a network."""
     return Built(request.param, tmp_path_factory.mktemp("built"))
@@ -88,6 +89,7 @@ def test_a_wheel_says_what_it_needs(built: Built) -> None:
     assert message["License-Expression"] == "Apache-2.0"
     expected = {
         "supervisor": "device-plugin-supervisor = supervisor.cli:main",
+        "supervisor_fpga": "fpga = supervisor_fpga",
         "supervisor_generic": "generic = supervisor_generic",
         "supervisor_infiniband": "infiniband = supervisor_infiniband",
         "supervisor_nvidia_gpu": "nvidia-gpu = supervisor_nvidia_gpu",
@@ -139,14 +141,14 @@ def test_every_name_that_is_promised_is_there() -> None:
         supervisor.Bordr  # type: ignore[attr-defined]  # noqa: B018 - that is the point
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
+@pytest.mark.parametrize("package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
 def test_the_tested_code_is_the_meant_one(package: str) -> None:
     """Beside a checkout the tests run against it; elsewhere, against what is installed."""
     (home,) = importlib.import_module(package).__path__
     assert Path(home).is_relative_to(ROOT if (ROOT / "supervisor").exists() else sysconfig.get_path("purelib"))
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
+@pytest.mark.parametrize("package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
 def test_the_package_is_marked_as_typed(package: str) -> None:
     """Type checkers of plugin authors read our annotations."""
     assert (importlib.resources.files(package) / "py.typed").is_file()
