@@ -12,6 +12,8 @@ class PluginCalls:
 
     plugin: object
     slots: Slots
+    starts: Slots
+    """For ``pre_start``, which may take long: the kubelet rejects a pod for good when another call waits for it."""
     allocate_timeout: float = 5.0
     pre_start_timeout: float = 25.0
     preferred_allocation_timeout: float = 0.5

@@ -192,7 +192,7 @@ class PluginOptions(_Strict, frozen=True):
     """Failed looks in a row, and at least ``unhealthy_after``, before devices that cannot be vouched for become Unhealthy."""
     unhealthy_after: Annotated[float, Meta(ge=0, le=86400)] = 30.0
     rpc_slots: Annotated[int, Meta(ge=1, le=64)] = 8
-    """Calls of the kubelet that this plugin may work on at the same time."""
+    """Calls of the kubelet that this plugin may work on at the same time; and as many starts of containers besides."""
     allocate_timeout: Annotated[float, Meta(gt=0, le=10)] = 5.0
     pre_start_timeout: Annotated[float, Meta(gt=0, le=28)] = 25.0
     """The kubelet gives up after 30."""

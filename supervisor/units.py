@@ -52,9 +52,11 @@ class PluginUnit:
         self.deliver: Deliver | None = None
         self._observe = observe
         self._slots = Slots(plugin.name, options.rpc_slots)
+        self._starts = Slots(f"{plugin.name} start", options.rpc_slots)
         self.calls = PluginCalls(
             plugin,
             self._slots,
+            self._starts,
             allocate_timeout=options.allocate_timeout,
             pre_start_timeout=options.pre_start_timeout,
             preferred_allocation_timeout=options.preferred_allocation_timeout,
@@ -110,6 +112,7 @@ class PluginUnit:
             finally:
                 self.looked.set()
                 self._slots.close()
+                self._starts.close()
                 self._looker.close()
                 self.discovery.close()
 
@@ -152,7 +155,7 @@ class PluginUnit:
     @property
     def answering(self) -> bool:
         """Whether somebody waits for its answer."""
-        return self._slots.busy
+        return self._slots.busy or self._starts.busy
 
     def retire(self) -> None:
         self.deliver = None

@@ -70,7 +70,7 @@ def ids(inventory: Inventory | None) -> list[str]:
 @cache
 def calls(plugin: str) -> PluginCalls:
     """The way to a plugin object, one for each name."""
-    return PluginCalls(plugin, Slots(plugin))
+    return PluginCalls(plugin, Slots(plugin), Slots(plugin))
 
 
 def found(resource: str, devices: Sequence[Device]) -> Look:

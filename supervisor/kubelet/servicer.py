@@ -26,6 +26,7 @@ from supervisor.kubelet.protos import deviceplugin_pb2 as pb
 from supervisor.kubelet.tenancies import Tenancies
 from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
 from supervisor.model import ContainerEdits, Device
+from supervisor.slots import Slots
 
 if TYPE_CHECKING:  # grpc's classes are generic in its stubs only
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -243,7 +244,9 @@ class Servicer:
         if self.calls.late_allocations:
             raise PluginFailed(f"the plugin of {resource} has not come back from an earlier Allocate")
         timeout = self.calls.allocate_timeout
-        answer = await self._call(plugin.allocate, (resource, devices, edits), timeout, self.calls.late_allocations)
+        answer = await self._call(
+            self.calls.slots, plugin.allocate, (resource, devices, edits), timeout, self.calls.late_allocations
+        )
         try:
             return checked_edits(answer)
         except ValueError as error:
@@ -269,7 +272,7 @@ class Servicer:
             timeout = self.calls.preferred_allocation_timeout
             arguments = (plugin, inventory.resource, available, must_include, size)
             try:
-                advice: list[str] = await self._call(advised, arguments, timeout, self._late_others)
+                advice: list[str] = await self._call(self.calls.slots, advised, arguments, timeout, self._late_others)
                 return advice
             except (AllocationRefused, PluginFailed, TimeoutError):
                 pass  # the default answer is right too, only less well informed
@@ -284,8 +287,8 @@ class Servicer:
                 await self._hold(claims)
             plugin = self.calls.pre_starter
             if plugin is not None and inventory.pre_start_required:
-                arguments = (inventory.resource, devices)
-                await self._call(plugin.pre_start, arguments, self.calls.pre_start_timeout, self._late_others)
+                arguments, timeout = (inventory.resource, devices), self.calls.pre_start_timeout
+                await self._call(self.calls.starts, plugin.pre_start, arguments, timeout, self._late_others)
         except (AllocationRefused, PluginFailed, TimeoutError) as error:
             await self._abort(context, error)
         return pb.PreStartContainerResponse()
@@ -304,9 +307,11 @@ class Servicer:
             raise AllocationRefused(f"{self.feed.resource} has not been looked at yet")
         return self._inventory
 
-    async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float, late: set[object]) -> Any:
+    async def _call(
+        self, slots: Slots, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float, late: set[object]
+    ) -> Any:
         try:
-            return await call_plugin(self.calls.slots, function, arguments, timeout, late)
+            return await call_plugin(slots, function, arguments, timeout, late)
         except TimeoutError:
             raise TimeoutError(f"the plugin of {self.feed.resource} did not answer within {timeout:g} s") from None
 

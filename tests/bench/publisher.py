@@ -38,7 +38,7 @@ def main(folder: Path, resource: str, devices: int) -> None:
     edits = ContainerEdits((DeviceNode("/dev/null"),))
     feed.publish(Inventory.of(resource, [Device(f"d{number}", edits=edits) for number in range(devices)]))
     wire.start()
-    wire.open(feed, PluginCalls(None, Slots("bench")))
+    wire.open(feed, PluginCalls(None, Slots("bench"), Slots("bench")))
     endpoint = "publisher.sock"
     wire.bind(resource, folder / endpoint)
     while not ((level := wire.levels().get(resource)) and level.bound and level.listed):

@@ -135,9 +135,9 @@ class Rig:
         return self.wire.levels().get(resource, Level())
 
     def calls(self, plugin: object, **timeouts: Any) -> PluginCalls:
-        slots = Slots(f"slots-{len(self.slots)}", 2)
-        self.slots.append(slots)
-        return PluginCalls(plugin, slots, **timeouts)
+        slots, starts = Slots(f"slots-{len(self.slots)}", 2), Slots(f"starts-{len(self.slots)}", 2)
+        self.slots += [slots, starts]
+        return PluginCalls(plugin, slots, starts, **timeouts)
 
     def offer(
         self,

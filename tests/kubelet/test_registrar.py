@@ -71,7 +71,7 @@ class Node:
         feed = Feed(resource)
         listed = [Device(each) for each in devices]
         feed.publish(Inventory.of(resource, listed, pre_start_required=pre_start))
-        self.wire.open(feed, PluginCalls(None, Slots(resource)))
+        self.wire.open(feed, PluginCalls(None, Slots(resource), Slots(resource)))
         return feed
 
     def count(self, kind: type[Event]) -> int:

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -526,6 +527,23 @@ def test_a_failing_pre_start_has_a_status(rig: Rig, pre_start: Callable[..., Non
     """The kubelet tries again for it."""
     rig.offer(devices(1), Preparing(pre_start), pre_start=True)
     assert failure(rig.client().pre_start, device)[0] is code
+
+
+def test_starts_that_take_long_delay_no_allocate(rig: Rig, gate: Gate) -> None:
+    """However many there are: a pod whose start fails is tried again, one whose ``Allocate`` fails is rejected for good."""
+
+    class Both(Preparing, Allocating):
+        def __init__(self) -> None:
+            Preparing.__init__(self, gate)
+            Allocating.__init__(self, lambda *_: ContainerEdits(envs={"A": "1"}))
+
+    rig.offer(devices(1), Both(), pre_start=True)
+    with ThreadPoolExecutor(8) as callers:
+        starts = [callers.submit(rig.client().pre_start, "w0") for _ in range(8)]
+        assert gate.begun.wait(SOON)
+        assert dict(rig.client().allocate(["w0"])[0].envs) == {"A": "1"}
+        gate.open.set()
+        assert all(start.result() is not None for start in starts)
 
 
 def test_a_late_pre_start_fails(rig: Rig, gate: Gate) -> None:
