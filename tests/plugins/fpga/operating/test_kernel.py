@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -85,6 +86,14 @@ def test_a_program_that_fails_says_why() -> None:
     with pytest.raises(Stopped) as stopped:
         Linux().run(["/bin/sh", "-c", "echo first; echo 'no card' >&2; exit 3"], clock())
     assert (stopped.value.outcome, stopped.value.text) == ("failed", "sh ended with 3: no card")
+
+
+def test_a_program_runs_where_no_file_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the helper's container, whose root is read-only and which has no directory for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(Stopped) as stopped:
+        Linux().run(["/bin/sh", "-c", "echo 'no card' >&2; exit 3"], clock())
+    assert stopped.value.text == "sh ended with 3: no card"
 
 
 def test_a_program_that_is_missing_is_refused() -> None:

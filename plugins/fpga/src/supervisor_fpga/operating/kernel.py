@@ -89,10 +89,10 @@ def write(path: str, text: str) -> None:
 def run(arguments: Sequence[str], clock: Clock, environ: Mapping[str, str] = os.environ) -> None:
     """Run a program; past the deadline it is killed with all it started. Raises ``Stopped``, with the last line that it said."""
     import subprocess  # not at the top: most nodes never need it, and it is large
-    import tempfile
 
     name = posixpath.basename(arguments[0])
-    with tempfile.TemporaryFile() as output:
+    # In memory: a container whose root cannot be written has no place for a file.
+    with os.fdopen(os.memfd_create("output"), "w+b") as output:
         try:
             process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=dict(environ)
