@@ -222,6 +222,33 @@ def test_the_plugin_for_rdma_is_on_where_its_section_is_given() -> None:
     assert found.profiles[0].plugins["infiniband"].options.enabled
 
 
+def test_the_plugin_for_fpgas_is_on_where_its_section_is_given() -> None:
+    """What programs them does not switch it on: it is for those resources that ask for it."""
+    given = {"config": {"plugins": {"fpga": {"preset": "intel-region"}}}}
+    for values, expected in (({}, False), (given, True), ({"fpgaProgramming": {"enabled": True}}, False)):
+        assert config(values).section("fpga").options.enabled is expected
+    assert config(given).section("fpga").own == {"preset": "intel-region"}
+
+
+def test_the_helper_gets_what_it_needs_besides() -> None:
+    """Variables and mounts for it alone, as for the program by which an administrator programs FPGAs."""
+    tools = {"name": "fpga-tools", "mountPath": "/opt/fpga", "readOnly": True}
+    command = {"name": "FPGA_COMMAND", "value": "/opt/fpga/program"}
+    volume = {"name": "fpga-tools", "hostPath": {"path": "/opt/fpga", "type": "Directory"}}
+    values = {
+        "fpgaProgramming": {"enabled": True},
+        "helper": {"env": [command], "extraVolumeMounts": [tools], "programs": ["fpga-operate"]},
+        "extraVolumes": [volume],
+    }
+    pod = the("DaemonSet", values)["spec"]["template"]["spec"]
+    by_name = {container["name"]: container for container in pod["containers"]}
+    assert by_name["helper"]["env"] == [command]
+    assert by_name["helper"]["args"] == ["helper", "--program=fpga-operate"]
+    assert tools in by_name["helper"]["volumeMounts"]
+    assert tools not in by_name["supervisor"]["volumeMounts"]
+    assert volume in pod["volumes"]
+
+
 def test_files_that_the_configuration_names_are_mounted() -> None:
     """The certificate and the tokens lie where the supervisor looks for them, and probes speak TLS."""
     values = {

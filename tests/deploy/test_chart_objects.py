@@ -33,7 +33,12 @@ EVERY_FIELD: dict[str, Any] = {
     "http": {"port": 9999, "tls": {"secretName": "certificate"}, "auth": {"secretName": "tokens", "clientCaKey": "ca.crt"}},
     "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]},
     "nodeCondition": "example.com/DevicesHealthy",
-    "helper": {"programs": ["nvidia-nvml"], "resources": {"limits": {"memory": "1Gi"}}},
+    "helper": {
+        "programs": ["nvidia-nvml", "fpga-operate"],
+        "resources": {"limits": {"memory": "1Gi"}},
+        "env": [{"name": "FPGA_COMMAND", "value": "/mine/program"}],
+        "extraVolumeMounts": [{"name": "mine", "mountPath": "/mine", "readOnly": True}],
+    },
     "monitoring": {"labels": {"release": "prometheus"}, "tlsConfig": {"insecureSkipVerify": True}},
     "serviceAccount": {"name": "devices-account", "annotations": {"example.com/why": "because"}},
     "resources": {"requests": {"cpu": 0.5, "memory": "100Mi"}, "limits": {"memory": "1Gi", "cpu": 2}},

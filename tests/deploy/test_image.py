@@ -21,6 +21,7 @@ MEGABYTES = 90
 """That the image may have beyond its base."""
 NAMES = {
     "device-plugin-supervisor",
+    "device-plugin-supervisor-fpga",
     "device-plugin-supervisor-generic",
     "device-plugin-supervisor-infiniband",
     "device-plugin-supervisor-nvidia-gpu",
@@ -114,7 +115,7 @@ def test_the_bill_of_materials_lists_what_is_installed(store: Store) -> None:
 
 def test_an_argument_says_which_plugins_go_in(store: Store) -> None:
     """All of them by default, or those that are named."""
-    assert plugins(store, IMAGE) == {"generic": "nothing to do", "infiniband": "ready", "nvidia-gpu": "ready"}
+    assert plugins(store, IMAGE) == {"fpga": "ready", "generic": "nothing to do", "infiniband": "ready", "nvidia-gpu": "ready"}
     store.build("localhost/generic:test", {"PLUGINS": "generic"})
     assert plugins(store, "localhost/generic:test").keys() == {"generic"}
 
@@ -123,7 +124,7 @@ def test_others_add_a_plugin_with_one_line(store: Store, tmp_path: Path) -> None
     """The Containerfile that ``new-plugin`` writes: one ``RUN pip install``, and the plugin is found beside ours."""
     write_wheel(tmp_path / "wheels", "grpcio", "99.0")
     third_party(store, tmp_path, "localhost/gizmo:test", '"grpcio>=1.60", ')
-    assert plugins(store, "localhost/gizmo:test").keys() == {"acme-gizmo", "generic", "infiniband", "nvidia-gpu"}
+    assert plugins(store, "localhost/gizmo:test").keys() == {"acme-gizmo", "fpga", "generic", "infiniband", "nvidia-gpu"}
     before, after = (dict(python(store, INSTALLED, image)) for image in (IMAGE, "localhost/gizmo:test"))
     assert after == before | {"acme-gizmo-device-plugin": "0.1.0"}
 

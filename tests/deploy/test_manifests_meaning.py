@@ -1,5 +1,6 @@
 """The manifests say what the program means: its arguments, paths, ports and probes, its configuration, its updates."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 
 from supervisor import __version__
+from supervisor.border.programs import installed
 from supervisor.cli import main
 from supervisor.config import SupervisorConfig
 from supervisor.config_file import DEFAULT_PATH, load
 from supervisor.host import Host
 from supervisor.profiles import node_name
+from supervisor_fpga.operating.settings import settings
 from supervisor_nvidia_gpu.cdi.libraries import find
 from supervisor_nvidia_gpu.driver_root import MOUNT, DriverRoot
 from tests.deploy import monitoring
@@ -62,10 +65,11 @@ def test_the_configuration_has_no_mistake(base: str, tmp_path: Path, capsys: pyt
     assert "fine" in capsys.readouterr().out
     assert config.section("nvidia-gpu").options.enabled is (base == "overlays/nvidia-runtime")
     assert not config.section("infiniband").options.enabled
+    assert not config.section("fpga").options.enabled
 
 
 def test_a_new_user_sees_two_devices_and_takes_nothing_from_others(tmp_path: Path) -> None:
-    """Harmless ones, under a name of our own; GPUs and RDMA devices are another's until somebody says otherwise."""
+    """Harmless ones, under a name of our own; GPUs, RDMA devices and FPGAs are another's until somebody says otherwise."""
     _, config = config_of(rendered(), tmp_path)
     assert [each["name"] for each in config.section("generic").own["resources"]] == [f"{OURS}/fuse", f"{OURS}/tun"]
 
@@ -145,6 +149,26 @@ def test_the_helper_can_open_what_the_supervisor_sees() -> None:
     propagation = {mount["mountPath"]: mount.get("mountPropagation") for mount, _ in mounts(objects, "helper")}
     assert propagation["/driver-root"] == "HostToContainer"
     assert containers(objects)["helper"]["terminationMessagePath"].startswith("/run/")
+
+
+def test_fpgas_are_operated_with_the_host_s_own_locks_and_bitstreams() -> None:
+    """Where the program looks by itself. Locks are the helper's alone: two pods share them, and the supervisor may not write there."""
+    objects = rendered(components=["components/fpga-programming"])
+    own = settings({})
+    helper, supervisor = paths(objects, "helper"), paths(objects)
+    assert helper == {"/dev": "/dev", own.bitstreams: own.bitstreams, own.locks: own.locks}
+    assert supervisor.items() >= {(own.bitstreams, own.bitstreams)}
+    assert own.locks not in supervisor.values()
+    writable = {mount["mountPath"] for mount, _ in mounts(objects, "helper") if not mount.get("readOnly")}
+    assert writable == {str(Path(Host().helper_socket).parent), own.locks}
+    assert "env" not in containers(objects)["helper"]
+
+
+def test_programs_that_manifests_name_are_installed() -> None:
+    """The helper ends with an error when it is told of one that is not."""
+    texts = [path.read_text() for path in sorted(FOLDER.rglob("*")) if path.suffix in {".yaml", ".md"}]
+    named = {name for text in texts for name in re.findall(r"--program=([a-z][a-z-]*)", text)}
+    assert {"nvidia-nvml", "fpga-operate"} <= named <= installed().keys()
 
 
 @pytest.mark.parametrize("merged", [True, False], ids=["lib is a link", "lib is a directory"])

@@ -59,8 +59,10 @@ enabled: {{ .Values.nvidia.enabled }}
 {{- define "supervisor.sections" -}}
 nvidia-gpu:
   {{- include "supervisor.nvidiaSection" . | nindent 2 }}
-{{- if not (hasKey (.Values.config.plugins | default dict) "infiniband") }}
-infiniband: {enabled: false}
+{{- range $plugin := list "infiniband" "fpga" }}
+{{- if not (hasKey ($.Values.config.plugins | default dict) $plugin) }}
+{{ $plugin }}: {enabled: false}
+{{- end }}
 {{- end }}
 {{- end }}
 

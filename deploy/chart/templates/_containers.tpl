@@ -124,6 +124,10 @@ httpGet:
     {{- range .Values.helper.programs }}
     - --program={{ . }}
     {{- end }}
+  {{- with .Values.helper.env }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- /* The usual place would become a file in the host's /dev. */}}
   terminationMessagePath: /run/termination-log
   resources:
@@ -141,6 +145,11 @@ httpGet:
     {{- end }}
     {{- if .Values.fpgaProgramming.enabled }}
     - {name: bitstreams, mountPath: /var/lib/device-plugin-supervisor/bitstreams, readOnly: true}
+    {{- /* The host's: an old and a new pod work on the same FPGAs. */}}
+    - {name: fpga-locks, mountPath: /run/device-plugin-supervisor/fpga}
+    {{- end }}
+    {{- with .Values.helper.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end }}
 

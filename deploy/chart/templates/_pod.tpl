@@ -110,6 +110,8 @@ seLinuxOptions: {type: {{ .Values.selinux.type }}, level: {{ .Values.selinux.lev
 {{- if .Values.fpgaProgramming.enabled }}
 - name: bitstreams
   hostPath: {path: /var/lib/device-plugin-supervisor/bitstreams, type: DirectoryOrCreate}
+- name: fpga-locks
+  hostPath: {path: /run/device-plugin-supervisor/fpga, type: DirectoryOrCreate}
 {{- end }}
 {{- if .Values.cdi.enabled }}
 - name: cdi-label
