@@ -1,5 +1,7 @@
 """Functions for VFIO: only those that are named, with their whole group or with the reason why not."""
 
+import shutil
+
 import pytest
 
 from supervisor_fpga.config import Vfio
@@ -101,6 +103,16 @@ def test_a_member_that_is_not_named_does_not_go_with_the_others(plant: Plant) ->
     assert "the configuration does not name that" in named(plant, machine)[FIRST].waiting_for
 
 
+@pytest.mark.parametrize("other", [driven(SECOND, "dfl-pci", 42), passed(SECOND, 42, 4, device="0d58")])
+def test_members_are_known_where_groups_are_not_seen(plant: Plant, other: Simulated) -> None:
+    """A pod sees parts of /sys, and ``kernel`` is none of them; each function tells its group."""
+    tree = plant(vfio_machine(passed(FIRST, 42, 3), other))
+    seen = [each.waiting_for for each in survey(tree, vfio=NAMED).look().report.functions]
+    shutil.rmtree(tree.sys / "kernel")
+    assert [each.waiting_for for each in survey(tree, vfio=NAMED).look().report.functions] == seen
+    assert seen[0].startswith(f"{SECOND} of its IOMMU group 42 ")
+
+
 def test_a_function_without_a_driver_is_waited_for(plant: Plant) -> None:
     """It has its id already."""
     function = named(plant, "vfio_unbound")[FIRST]
@@ -124,6 +136,10 @@ def test_without_an_iommu_nothing_is_passed_on(plant: Plant) -> None:
     assert "the IOMMU is switched off" in named(plant, off)[FIRST].waiting_for
     tree = plant("vfio_vf")
     (tree.sys / "kernel/iommu_groups/42/name").write_text("vfio-noiommu\n")
+    (function,) = survey(tree, vfio=NAMED).look().report.functions
+    assert "no IOMMU that keeps it" in function.waiting_for
+    shutil.rmtree(tree.sys / "kernel")
+    (tree.sys / "class/vfio/42").rename(tree.sys / "class/vfio/noiommu-42")
     (function,) = survey(tree, vfio=NAMED).look().report.functions
     assert "no IOMMU that keeps it" in function.waiting_for
 

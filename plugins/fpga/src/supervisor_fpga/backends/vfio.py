@@ -4,7 +4,7 @@ What one container gets is an IOMMU group, since its members can reach each othe
 of groups (``/dev/vfio/<group>``), and that of iommufd (``/dev/vfio/devices/vfio<n>``). Source: ``Documentation/driver-api/vfio.rst``.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import structs
 
@@ -23,7 +23,7 @@ _HARMLESS = frozenset({"pci-stub", "pcieport"})
 _BRIDGE = "0x0604"
 """The class of bridges, which do not count."""
 _MADE_UP = "vfio-noiommu"
-"""The kernel's name of a group where there is no IOMMU."""
+"""The kernel's name of a group where there is no IOMMU; VFIO's own for it begins with ``noiommu-``."""
 
 
 class PassThrough:
@@ -37,9 +37,11 @@ class PassThrough:
     def find(self, view: HostView) -> Found:
         if not self._wanted:
             return Found()
-        named = [device for device in view.devices("pci") if self._is_wanted(device)]
+        devices = list(view.devices("pci"))
+        named = [device for device in devices if self._is_wanted(device)]
         names = {device.name for device in named}
-        return Found(tuple(_function(view, device, names) for device in named))
+        groups = _groups(view, devices if named else ())
+        return Found(tuple(_function(view, device, groups, names) for device in named))
 
     def read(self, attributes: Attributes, function: Function) -> Function:
         return structs.replace(function, evidence=Evidence(pci_link=pcie.link(attributes, function.path)))
@@ -48,9 +50,24 @@ class PassThrough:
         return (pcie.number(device, "vendor"), pcie.number(device, "device")) in self._wanted
 
 
-def _function(view: HostView, device: HostDevice, named: Collection[str]) -> Function:
+def _groups(view: HostView, devices: Iterable[HostDevice]) -> Mapping[str, Sequence[HostDevice]]:
+    """The members of each IOMMU group. PCI functions tell their own; where groups themselves can be seen, so can other members."""
+    found: dict[str, dict[str, HostDevice]] = {}
+    for device in devices:
+        if group := view.link_name(f"{device.path}/iommu_group"):
+            found.setdefault(group, {})[device.name] = device
+    for group, members in found.items():
+        for name in view.names(f"{_GROUPS}/{group}/devices"):
+            if name not in members and (member := view.device(f"{_GROUPS}/{group}/devices/{name}")) is not None:
+                members[name] = member
+    return {group: tuple(members.values()) for group, members in found.items()}
+
+
+def _function(
+    view: HostView, device: HostDevice, groups: Mapping[str, Sequence[HostDevice]], named: Collection[str]
+) -> Function:
     group = view.link_name(f"{device.path}/iommu_group") or ""
-    waiting = _waiting(view, device, group, named)
+    waiting = _waiting(view, device, group, groups.get(group, ()), named)
     return Function(
         id=device.name,
         backend="vfio",
@@ -69,7 +86,7 @@ def _function(view: HostView, device: HostDevice, named: Collection[str]) -> Fun
     )
 
 
-def _waiting(view: HostView, device: HostDevice, group: str, named: Collection[str]) -> str:
+def _waiting(view: HostView, device: HostDevice, group: str, members: Iterable[HostDevice], named: Collection[str]) -> str:
     """Why it cannot be passed on now; empty: it can."""
     if device.driver is None:
         return "no driver is bound to it: it needs vfio-pci"
@@ -77,22 +94,21 @@ def _waiting(view: HostView, device: HostDevice, group: str, named: Collection[s
         return f"it has the driver {device.driver}: it needs vfio-pci"
     if not group:
         return "it is in no IOMMU group: the IOMMU is switched off"
-    if view.read(f"{_GROUPS}/{group}/name") == _MADE_UP:
+    if view.read(f"{_GROUPS}/{group}/name") == _MADE_UP or view.device(f"/sys/class/vfio/noiommu-{group}") is not None:
         return "there is no IOMMU that keeps it from the memory of others"
-    members = (name for name in view.names(f"{_GROUPS}/{group}/devices") if name != device.name)
-    return next(filter(None, (_obstacle(view, group, name, named) for name in members)), "")
+    others = (member for member in members if member.name != device.name)
+    return next(filter(None, (_obstacle(group, member, named) for member in others)), "")
 
 
-def _obstacle(view: HostView, group: str, name: str, named: Collection[str]) -> str:
+def _obstacle(group: str, member: HostDevice, named: Collection[str]) -> str:
     """Why another member of a group keeps all from being passed on; empty: it does not."""
-    member = view.device(f"{_GROUPS}/{group}/devices/{name}")
-    if member is None or member.driver in {None, *_HARMLESS} or (member.attribute("class") or "").startswith(_BRIDGE):
+    if member.driver in {None, *_HARMLESS} or (member.attribute("class") or "").startswith(_BRIDGE):
         return ""
     if _FAMILY not in (member.driver or ""):
-        return f"{name} of its IOMMU group {group} has the driver {member.driver}: all of them need vfio-pci"
-    return (
-        "" if name in named else f"{name} of its IOMMU group {group} would go with it, and the configuration does not name that"
-    )
+        return f"{member.name} of its IOMMU group {group} has the driver {member.driver}: all of them need vfio-pci"
+    if member.name in named:
+        return ""
+    return f"{member.name} of its IOMMU group {group} would go with it, and the configuration does not name that"
 
 
 def _nodes(view: HostView, device: HostDevice, group: str) -> Iterator[Node]:
