@@ -237,13 +237,36 @@ def test_mistakes_of_the_resource_leave_the_device_alone(prepared: Prepared) -> 
     assert machine.monitor.wake_at() is None
 
 
-@pytest.mark.parametrize("prepared", [PROGRAMMED, RESET, FAILED, Prepared("late"), None])
-def test_what_was_touched_is_looked_at(prepared: Prepared | None) -> None:
+@pytest.mark.parametrize("prepared", [PROGRAMMED, Prepared("ready", afu_id=OTHER_AFU), FAILED, Prepared("late"), None])
+def test_what_may_differ_now_is_looked_at(prepared: Prepared | None) -> None:
     """No event tells of it: not even of what nobody knows to have ended."""
     machine = watching(port())
     assert machine.started(1.0, prepared)
     assert machine.monitor.due(1.0)
     assert not machine.monitor.due(1.0)
+
+
+def test_a_reset_of_what_is_well_asks_for_no_look() -> None:
+    """It is as it was; of one that was not, the errors may be gone."""
+    machine = watching(port(0), port(1, errors={"port/errors": 1}), port(2))
+    assert not machine.started(1.0, replace(RESET, afu_id=AFU), 0)
+    assert machine.started(1.0, replace(RESET, afu_id=AFU), 1)
+    machine.look(1.1)
+    machine.told(2.0, port(2, power_state=6))
+    assert machine.started(3.0, RESET, 2)
+
+
+def test_what_goes_wrong_in_the_making_and_lasts_is_seen() -> None:
+    """A poll tells it once, and a look that began before the end makes the next poll tell nothing: neither is believed."""
+    machine = watching(port(), limits=Limits(hold_down=0))
+    machine.monitor.begin(port())
+    machine.told(1.0, HOT)
+    assert machine.monitor.end(port(), RESET, 2.0)
+    machine.look(1.9, HOT)
+    assert machine.monitor.due(2.1)
+    machine.look(2.1, HOT)
+    assert machine.verdict().state == "TooHot"
+    assert machine.monitor.wake_at() is None
 
 
 def test_what_is_seen_of_a_function_in_the_making_says_nothing() -> None:

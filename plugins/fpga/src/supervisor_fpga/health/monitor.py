@@ -20,6 +20,7 @@ from supervisor_fpga.health.memory import Known, Tracks
 from supervisor_fpga.health.policy import Scene, Verdict, judge
 from supervisor_fpga.health.symptoms import symptoms
 from supervisor_fpga.health.track import due, step, unwatched
+from supervisor_fpga.naming import bare_id
 from supervisor_fpga.operating.messages import Prepared
 from supervisor_fpga.report import Change, Function, Poll, Report
 from supervisor_fpga.units import Unit, region_of
@@ -91,7 +92,7 @@ class Monitor:
             self._ended[region] = now
             if prepared is not None:
                 self._learn(function, prepared, now)
-            self._urgent |= prepared is None or _has_touched(prepared)
+            self._urgent |= prepared is None or self._may_differ(function, prepared)
             return self._urgent or self._differs()
 
     def verdict(self, unit: Unit) -> Verdict:
@@ -148,7 +149,11 @@ class Monitor:
         tracks = self._tracks.get(function.id, {})
         making = now < self._ended.get(region_of(function), -math.inf) or self._is_operated(function)
         believed = {name for name, track in tracks.items() if track.believed}
-        told = {} if making else symptoms(function, self._limits, believed)
+        told = symptoms(function, self._limits, believed)
+        if making:
+            # What began meanwhile and lasts is told to nobody a second time.
+            self._urgent |= any(told.values()) and not self._is_operated(function)
+            told = {}
         left = {name: unwatched(track) for name, track in tracks.items() if name not in told}
         seen = {name: step(tracks.get(name), text, now, self._limits.hold_down) for name, text in told.items()}
         self._tracks[function.id] = {**left, **seen}
@@ -176,6 +181,18 @@ class Monitor:
             self._forget([name for name in healed if name == function.id or prepared.programmed])
         elif (failed := failure(function, prepared, now)) is not None:
             self._failures[function.id] = failed
+
+    def _may_differ(self, function: Function, prepared: Prepared) -> bool:
+        """Whether a look may find another function than is known: no event tells of it. A reset of one that is well leaves it as it is."""
+        if prepared.programmed or prepared.outcome in {"failed", "late"}:
+            return True
+        known = self._functions.get(function.id)
+        if known is None or (prepared.afu_id and prepared.afu_id != bare_id(known.afu_id)):
+            return True
+        unwell = any(symptoms(known, self._limits).values()) or not all(
+            track.clean for track in self._tracks.get(function.id, {}).values()
+        )
+        return prepared.was_reset and unwell
 
     def _forget(self, failures: Iterable[str]) -> None:
         for name in failures:
@@ -224,8 +241,3 @@ class Monitor:
         times = (due(track, self._limits.hold_down) for track in watched)
         # A look that came when it was due and changed nothing is not asked for again: something else holds the state.
         return min((at for at in times if at is not None and at > max(self._looked, self._asked)), default=None)
-
-
-def _has_touched(prepared: Prepared) -> bool:
-    """Whether the function may be another than before: no event tells of it."""
-    return prepared.programmed or prepared.was_reset or prepared.outcome in {"failed", "late"}
