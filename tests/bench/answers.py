@@ -20,7 +20,7 @@ SLEEP = 0.1
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of Allocate, each with its begin and duration in nanoseconds."""
+    """Calls of one kind, each with its begin and duration in nanoseconds."""
 
     taken: Sequence[tuple[int, int]]
 
@@ -32,9 +32,9 @@ class Calls:
         return percentile([took / 1000 for _, took in self.taken], share)
 
 
-def call(caller: Program, kubelet: KubeletSimulator, resource: str, count: int) -> Calls:
+def call(caller: Program, kubelet: KubeletSimulator, resource: str, count: int, name: str = "Allocate") -> Calls:
     """So many calls, one after the other, on a connection of the caller's own."""
-    begin(caller, kubelet, resource, count)
+    begin(caller, kubelet, resource, count, name)
     return Calls(caller.json(PATIENCE))
 
 
@@ -44,9 +44,10 @@ def in_turn(caller: Program, kubelet: KubeletSimulator, *resources: str) -> list
     return [Calls([each for calls in side for each in calls.taken]) for side in zip(*turns, strict=True)]
 
 
-def begin(caller: Program, kubelet: KubeletSimulator, resource: str, count: int | None = None) -> None:
+def begin(caller: Program, kubelet: KubeletSimulator, resource: str, count: int | None = None, name: str = "Allocate") -> None:
     """Start calling; without a count until `end`."""
-    order = {"socket": socket_of(kubelet, resource), "ids": [first_id(kubelet, resource)], "count": count}
+    ids = [first_id(kubelet, resource)]
+    order = {"socket": socket_of(kubelet, resource), "ids": ids, "count": count, "call": name}
     caller.write(json.dumps(order))
     assert caller.line() == "warm"
 

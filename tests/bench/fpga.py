@@ -18,14 +18,12 @@ from supervisor import Host
 from supervisor_fpga.config import FpgaConfig
 from supervisor_fpga.probe import Probe
 from supervisor_fpga.simulate.changes import hanging
-from supervisor_fpga.simulate.intel import Card, dfl_machine
-from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.tree import Tree
 from tests.bench import procfs
 from tests.bench.figures import Row
+from tests.bench.fpgas import CARDS, sixteen_cards
 from tests.bench.lab import PATIENCE, Lab
 
-CARDS = 16
 LOOKS = 5
 """In one round; their median counts."""
 IDLE = 30.0
@@ -43,7 +41,7 @@ def looks(lab: Lab, rounds: int) -> Iterator[Row]:
             later.append(statistics.median(_milliseconds(probe.look) for _ in range(LOOKS)))
             tree.become(hanging(tree.machine, tree.machine.functions[-1].id, hangs=True))
             beside.append(statistics.median(_milliseconds(probe.look) for _ in range(LOOKS)))
-            tree.become(_machine())
+            tree.become(sixteen_cards())
         with _probe(lab) as (probe, _):
             started.append(_milliseconds(probe.look))
     yield Row(f"a look at {CARDS} FPGA cards, first", "ms", first, at_most=100)
@@ -65,13 +63,9 @@ def idle(lab: Lab, rounds: int) -> Iterator[Row]:
     yield Row("RSS of the process that reads FPGAs", "MB", memory)
 
 
-def _machine() -> Machine:
-    return dfl_machine([Card(f"0000:{bus:02x}:00.0", numa_node=bus // 128) for bus in range(16, 16 + 15 * CARDS, 15)])
-
-
 @contextmanager
 def _probe(lab: Lab) -> Iterator[tuple[Probe, Tree]]:
-    tree = Tree(lab.new_folder() / "machine", _machine())
+    tree = Tree(lab.new_folder() / "machine", sixteen_cards())
     probe = Probe(Host(sysfs=str(tree.sys), dev=str(tree.dev)), FpgaConfig(), deadline=PATIENCE)
     try:
         yield probe, tree
