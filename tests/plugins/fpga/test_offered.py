@@ -1,9 +1,13 @@
 """What is offered of whole machines, as a look finds them: nothing that could not be registered, and nobody suffers for a neighbour."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from supervisor import resource_name_problem
-from supervisor_fpga.presets import PRESETS
+from supervisor_fpga.config import Limits
+from supervisor_fpga.health.policy import Scene, judge
+from supervisor_fpga.presets import DEFAULT, PRESETS
 from supervisor_fpga.report import Report
 from supervisor_fpga.rules import offer
 from supervisor_fpga.units import Offer
@@ -25,8 +29,8 @@ def seen(plant: Plant, machine: str) -> Report:
     return survey(plant(machine), patience=patience, vfio=NAMED, declared=ACME).look().report
 
 
-def of(section: str, report: Report) -> Offer:
-    return offer(report, config_of(section))
+def of(section: str, report: Report, before: Mapping[str, object] | None = None) -> Offer:
+    return offer(report, config_of(section), before)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -64,6 +68,22 @@ def test_a_card_that_says_nothing_of_use_harms_no_other(plant: Plant, machine: s
     regions = of("preset: intel-region", report)
     assert f"fpga.intel.com/region-{INTERFACE}" in took(regions)[SECOND]
     assert all(resource == f"fpga.intel.com/region-{INTERFACE}" for resource in regions.resources)
+
+
+@pytest.mark.parametrize("machine", ["dfl_odd_afu_id", "dfl_empty_afu_id"])
+def test_what_a_region_holds_matters_only_to_those_who_use_it(plant: Plant, machine: str) -> None:
+    """A region with an accelerator that makes no sense is there to be programmed, as ever; as it is nobody gets it."""
+    report = look(plant, machine)
+    regions = (f"{{name: a.io/nlb, {program()}}}", "{name: a.io/region, unit: region}")
+    for rule in regions:
+        found = of(f"{{programming: [dfl-ioctl], resources: [{rule}]}}", report)
+        assert found.taken.keys() == {CARD, SECOND}
+        assert found.quarantined == {}
+        assert all(judge(unit, Limits(), Scene({}, {})).healthy for unit in found.units)
+    plain = of("{}", report)
+    assert ({*plain.taken}, {*plain.quarantined}) == ({SECOND}, {CARD})
+    kept = of("{}", report, before={CARD: {"fpga.device-plugin-supervisor.io/dfl": DEFAULT[0].name}})
+    assert [judge(unit, Limits(), Scene({}, {})).state for unit in kept.units] == ["Quarantined", "Healthy"]
 
 
 def test_a_region_backs_what_can_be_programmed(plant: Plant) -> None:

@@ -116,9 +116,14 @@ class Resource(_Section, frozen=True):
             raise ValueError(
                 f"unit: {self.unit} may be several regions, and program is for one: say unit: function or unit: region"
             )
-        if self.by_afu and (self.program is not None or self.unit == "region"):
+        if self.by_afu and self.takes_any_content:
             what = "what is programmed" if self.program is not None else "a region"
             raise ValueError(f"{what} changes its AFU id, so neither name nor match may depend on it")
+
+    @property
+    def takes_any_content(self) -> bool:
+        """Whether it does not matter what a function holds: that is replaced, by us or by the container."""
+        return self.program is not None or self.unit == "region"
 
     @property
     def by_afu(self) -> bool:

@@ -110,6 +110,8 @@ class Function(Struct, frozen=True):
     unresponsive: bool = False
     problem: str = ""
     """Why what was read makes no sense, in one sentence: it is quarantined."""
+    content_problem: str = ""
+    """The same of what it holds now: it is quarantined but for those who do not care what that is, like whoever programs it."""
 
 
 class Report(Struct, frozen=True):

@@ -15,7 +15,7 @@ from supervisor_fpga.naming import Name, bare_id, known_id, may_be_name, resourc
 from supervisor_fpga.presets import rules_of
 from supervisor_fpga.report import Function, Report
 from supervisor_fpga.sorting import Question, sort_out
-from supervisor_fpga.units import Offer, Unit, Whole, claim_of, order, region_of, title, titles, wholes
+from supervisor_fpga.units import Offer, Unit, Whole, claim_of, order, problem_of, region_of, title, titles, wholes
 
 
 def offer(report: Report, config: FpgaConfig, before: Mapping[str, object] | None = None) -> Offer:
@@ -28,7 +28,7 @@ def offer(report: Report, config: FpgaConfig, before: Mapping[str, object] | Non
     functions = order({each.id: each for each in reversed(order(report.functions))}.values())
     sorted_out = sort_out(_questions(rules, functions, config.programming, before or {}))
     units = _claimed(sorted_out.units)
-    odd = {**sorted_out.unnamed, **{each.id: each.problem for each in functions if each.problem}}
+    odd = {**sorted_out.unnamed, **{each.id: why for each in functions if (why := each.problem or each.content_problem)}}
     quarantined = {name: why for name, why in odd.items() if name not in sorted_out.taken}
     return Offer(
         units=units,
@@ -101,8 +101,8 @@ def _of_whole(rule: Resource, whole: Whole, ways: Sequence[str]) -> Iterator[Ans
 
 def _of_function(rule: Resource, function: Function, ways: Sequence[str]) -> Iterator[Answer]:
     """Of one that makes no sense nothing is certain, but that it is there."""
-    if function.problem:
-        yield Answer(fits=False, reason=f"it is quarantined: {function.problem}", certain=False)
+    if problem := problem_of(function, rule):
+        yield Answer(fits=False, reason=f"it is quarantined: {problem}", certain=False)
         return
     yield any_of(rule.match, function)
     if function.waiting_for:

@@ -82,6 +82,11 @@ def region_of(function: Function) -> str:
     return function.region or function.id
 
 
+def problem_of(function: Function, rule: Resource) -> str:
+    """Why what was read of it makes no sense to a rule; empty: it does."""
+    return function.problem or ("" if rule.takes_any_content else function.content_problem)
+
+
 def unit_id(whole: Whole, rule: Resource, resource: str) -> str:
     """The id for the kubelet: itself, but for names that are too long or too odd for one."""
     if rule.program is None:

@@ -85,8 +85,6 @@ def test_a_vf_needs_no_engine(plant: Plant) -> None:
     [
         ("dfl_empty_compat_id", "the interface id of its region is empty"),
         ("dfl_no_compat_id", "the interface id of its region cannot be read"),
-        ("dfl_odd_afu_id", "its afu_id is '\\ufffd<script>', which is no id"),
-        ("dfl_empty_afu_id", "its afu_id is empty"),
     ],
 )
 def test_an_odd_id_quarantines_its_function_alone(plant: Plant, name: str, problem: str) -> None:
@@ -95,18 +93,31 @@ def test_an_odd_id_quarantines_its_function_alone(plant: Plant, name: str, probl
     assert (ports[CARD].problem, ports[SECOND].problem) == (problem, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("dfl_odd_afu_id", "its afu_id is '\\ufffd<script>', which is no id"),
+        ("dfl_empty_afu_id", "its afu_id is empty"),
+    ],
+)
+def test_an_odd_accelerator_is_a_problem_of_what_it_holds(plant: Plant, name: str, problem: str) -> None:
+    """Nothing is wrong with the port: whoever programs it gets rid of that."""
+    ports = by_id(look(plant, name))
+    assert [(port.problem, port.content_problem) for port in ports.values()] == [("", problem), ("", "")]
+
+
 @pytest.mark.parametrize("name", ["dfl_all_ones", "dfl_all_zero", "dfl_unreadable_afu_id"])
 def test_what_a_sound_card_may_say_for_a_while_is_no_problem(plant: Plant, name: str) -> None:
     """All ones are a matter of health; a region may hold nothing, and a port that is reset says nothing."""
     ports = by_id(look(plant, name))
-    assert [port.problem for port in ports.values()] == ["", ""]
+    assert [port.problem or port.content_problem for port in ports.values()] == ["", ""]
     assert ports[CARD].afu_id == (ALL_ONES if name == "dfl_all_ones" else "")
 
 
 def test_what_cannot_be_programmed_must_hold_something(plant: Plant) -> None:
     """A VF without an engine whose accelerator is all zeros is of no use."""
     machine = changes.programmed(MACHINES["dfl_vf_alone"](), VF, "0" * 32)
-    assert look(plant, machine).functions[0].problem == "its afu_id is all zeros"
+    assert look(plant, machine).functions[0].content_problem == "its afu_id is all zeros"
 
 
 def test_an_interface_id_of_zeros_is_none(plant: Plant) -> None:

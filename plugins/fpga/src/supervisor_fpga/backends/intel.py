@@ -172,18 +172,23 @@ def completed(attributes: Attributes, function: Function, interface: str | None,
             return structs.replace(function, problem="it does not say which port of its card it is")
         own = function.pci if function.kind == "vf" else f"{function.card}/port{number}"
         function = structs.replace(function, id=own, region=f"{function.card}/region{number}")
-    problem = _problem(function, interface, afu)
     accelerator = values.identity(afu or "")
     facts |= {"interface_id": values.identity(interface or ""), "afu_id": "" if accelerator == ZEROS else accelerator}
-    return structs.replace(function, **facts, problem=problem)
+    problem, content_problem = _problem(function, interface), _content_problem(function, afu)
+    return structs.replace(function, **facts, problem=problem, content_problem=content_problem)
 
 
-def _problem(function: Function, interface: str | None, afu: str | None) -> str:
-    """Ids that cannot be. That what can be programmed holds nothing now is none of them, and all ones are a matter of health."""
+def _problem(function: Function, interface: str | None) -> str:
+    """An interface id that cannot be; all ones are a matter of health."""
     if function.programmable and interface is None:
         return "the interface id of its region cannot be read"
     if interface is not None and (why := _odd(interface)):
         return f"the interface id of its region {why}"
+    return ""
+
+
+def _content_problem(function: Function, afu: str | None) -> str:
+    """An accelerator id that cannot be. That what can be programmed holds nothing now is none of that."""
     if afu is None or (values.identity(afu) == ZEROS and function.programmable):
         return ""
     return f"its afu_id {why}" if (why := _odd(afu)) else ""

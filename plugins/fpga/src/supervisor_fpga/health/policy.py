@@ -10,7 +10,7 @@ from supervisor_fpga.health.failures import Failure, concerns
 from supervisor_fpga.health.symptoms import LONGEST_TEXT, SYMPTOMS, Symptom, missing_nodes, some
 from supervisor_fpga.health.track import Track
 from supervisor_fpga.report import Function
-from supervisor_fpga.units import Unit
+from supervisor_fpga.units import Unit, problem_of
 
 DEGRADATIONS: Final = ("Errors", "PcieDegraded", "Throttled", "VoltageAlarm")
 """What makes a function Unhealthy at most where the operator says so."""
@@ -113,7 +113,7 @@ def _faults(function: Function, rule: Resource, limits: Limits, scene: Scene) ->
             yield Fault("ProgrammingFailed", f"the hardware has failed to be made ready for a container: {failed.text}")
     if function.id not in scene.operated:  # what is seen meanwhile says nothing
         yield from _plain(function, rule)
-        if function.problem or function.waiting_for:
+        if problem_of(function, rule) or function.waiting_for:
             return  # what was believed before is of no use to anybody now
     for symptom, track in scene.tracks.get(function.id, {}).items():
         if not track.clean:
@@ -122,8 +122,8 @@ def _faults(function: Function, rule: Resource, limits: Limits, scene: Scene) ->
 
 def _plain(function: Function, rule: Resource) -> Iterator[Fault]:
     """What needs no hold-down: an allocation would fail at once."""
-    if function.problem:
-        yield Fault("Quarantined", function.problem[:LONGEST_TEXT])
+    if problem := problem_of(function, rule):
+        yield Fault("Quarantined", problem[:LONGEST_TEXT])
     elif function.waiting_for:
         yield Fault("Waiting", function.waiting_for[:LONGEST_TEXT])
     elif missing := [*missing_nodes(function, rule.nodes)]:
