@@ -468,6 +468,20 @@ def test_an_offer_is_its_own_successor(report: Report, config: FpgaConfig, befor
     assert offer(report, config, first.taken).taken == first.taken
 
 
+def test_a_neighbour_that_says_nothing_moves_nothing() -> None:
+    """What is offered as a whole only since another of it is not known to be somebody else's stays where it was."""
+    resources = (
+        f"{{name: 'a.io/{{shell}}', match: [{{afuId: [{AFU}]}}]}}, {{name: a.io/region, unit: region}}, {{name: a.io/rest}}"
+    )
+    first, second = dfl(shell=""), dfl(1, region=dfl().region, afu_id=OTHER_AFU, shell="")
+    found = offered(resources, first, second)
+    assert took(found)[second.id] == ("a.io/rest",)
+    blind = [replace(each, afu_id=ONES, interface_id=ONES) for each in (first, second)]
+    assert took(offered(resources, *blind, before=found.taken))[second.id] == ("a.io/rest",)
+    free = offered(resources, *(replace(each, afu_id=OTHER_AFU) for each in (first, second)), before=found.taken)
+    assert took(free)[second.id] == ("a.io/region",)
+
+
 @given(REPORTS, configs())
 def test_blindness_moves_nothing(report: Report, config: FpgaConfig) -> None:
     """When no card tells anything any more, each function that had a resource has it still, or none."""

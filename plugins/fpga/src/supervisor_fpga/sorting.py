@@ -69,6 +69,8 @@ class _Sorting:
         self._programmed: set[str] = set()
         """Functions for other rules that program them, too."""
         self._closed: set[str] = set()
+        self._doubted: set[str] = set()
+        """Functions that a rule might have taken, if all were known of them."""
         self._ids: set[str] = set()
 
     def ask(self, question: Question) -> None:
@@ -81,8 +83,9 @@ class _Sorting:
             self._tell(free, f"{rule.name} refuses it: {titles(others)} of its {rule.unit} is taken already")
         elif not question.keeps and not answer.fits:
             self._tell(free, f"{rule.name} refuses it: {answer.reason}")
-        elif not question.keeps and not answer.certain and any(each.id in self._kept for each in functions):
-            self._tell(free, f"{rule.name} leaves it where it was, since {answer.reason}")
+            self._doubted |= set() if answer.certain else {each.id for each in free}
+        elif not question.keeps and any(each.id in self._kept for each in functions) and (doubt := self._doubt(question)):
+            self._tell(free, f"{rule.name} leaves it where it was, since {doubt}")
         elif answer.fits and name.text:
             self._take(question, name.text, f"{rule.name} takes it{_as(rule, name.text)}{_since(answer.reason)}")
         elif question.keeps:
@@ -93,6 +96,13 @@ class _Sorting:
 
     def _is_free(self, function: Function, rule: Resource) -> bool:
         return function.id not in self._closed and (rule.program is not None or function.id not in self._programmed)
+
+    def _doubt(self, question: Question) -> str:
+        """Why a rule that would take it might not, if all were known; empty: it would."""
+        if not question.answer.certain:
+            return question.answer.reason
+        doubted = [each for each in question.whole.functions if each.id in self._doubted]
+        return f"a rule before might take {titles(doubted)}" if doubted else ""
 
     def _take(self, question: Question, resource: str, sentence: str) -> None:
         functions = question.whole.functions
