@@ -33,7 +33,7 @@ def test_a_function_that_is_well_has_none() -> None:
         ("power up", "NotOperating"),
         ("reset", "NotOperating"),
         ("firmware request", "NotOperating"),
-        ("firmware request error", "ManagerError"),
+        ("firmware request error", "NotOperating"),
         ("write init", "NotOperating"),
         ("write init error", "ManagerError"),
         ("write", "NotOperating"),

@@ -167,7 +167,8 @@ def test_a_step_that_fails_is_never_ready(plant: Plant, step: str, number: int) 
     wanted = None if step == "reset" else yard.file()
     yard.drivers.fail(step, number)
     prepared = yard.prepare(wanted)
-    expected = {errno.EBUSY: "busy", errno.EPERM: "refused"}.get(number, "failed")
+    busy = "failed" if step == "write" else "busy"
+    expected = {errno.EBUSY: busy, errno.EPERM: "refused"}.get(number, "failed")
     assert prepared.outcome == expected
     assert CARD in prepared.text
     yard.drivers.before.clear()
@@ -248,6 +249,32 @@ def test_a_card_that_is_lost_has_failed(plant: Plant, step: str) -> None:
     prepared = yard.prepare(yard.file() if step == "program" else None)
     assert prepared.outcome == "failed"
     assert yard.prepare(yard.file()).text == f"there is no PCI function {CARD} now"
+
+
+@pytest.mark.parametrize("machine", ["dfl_odd_afu_id", "dfl_empty_afu_id", "dfl_unreadable_afu_id"])
+def test_what_makes_no_sense_is_programmed_away(plant: Plant, machine: str) -> None:
+    """A region whose accelerator has no id holds nothing that is wanted; as it is, it is not ready for anybody."""
+    yard = plant(machine)
+    assert yard.prepare(reset=True).outcome == "failed"
+    assert yard.prepare(yard.file()).afu_id == NLB3
+
+
+def test_a_port_that_is_disabled_is_not_ready(plant: Plant) -> None:
+    """Its reset succeeds and changes nothing; what it holds cannot be read, as after somebody else's programming has failed."""
+    yard = plant("dfl_unreadable_afu_id")
+    prepared = yard.prepare(reset=True)
+    assert (prepared.outcome, prepared.text) == ("failed", f"{CARD} does not say what it holds, as a port that is disabled")
+    assert yard.drivers.calls == RESETS
+
+
+def test_a_port_that_is_shut_off_is_not_in_use(plant: Plant) -> None:
+    """Its driver clears nothing then and says EBUSY, which means no other user: the hardware has failed."""
+    yard = plant()
+    yard.attribute("dfl-port.0/errors/errors", "0x1")
+    yard.drivers.fail("write errors/errors", errno.EBUSY)
+    prepared = yard.prepare()
+    assert prepared.outcome == "failed"
+    assert "shut the port off (AP6)" in prepared.text
 
 
 def test_all_ones_are_no_answer(plant: Plant) -> None:

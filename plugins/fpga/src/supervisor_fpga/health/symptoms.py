@@ -40,9 +40,10 @@ _DETAILS: Final = frozenset({"first_error", "next_error", "first_malformed_req",
 """What other registers mean in detail, and what somebody has asked for."""
 _FATAL: Final = frozenset({"catfatal_errors"})
 _NOT_OPERATING: Final = frozenset(
-    {"power off", "power up", "reset", "firmware request", "write init", "write", "write complete"}
+    {"power off", "power up", "reset", "firmware request", "firmware request error", "write init", "write", "write complete"}
 )  # fmt: skip
-"""States of an FPGA manager in which nothing that is programmed works. ``unknown`` says nothing: some drivers know no other."""
+"""States of an FPGA manager in which it is not known to work as programmed. ``unknown`` says nothing: some drivers know no other.
+That the kernel has found no file to program it with (``firmware request error``) is no error of the hardware."""
 _POWER_STATES: Final = {1: "AP1", 2: "AP2"}
 _SHUT_OFF: Final = 6
 
@@ -91,7 +92,7 @@ def _all_ones(function: Function) -> str:
 
 def _manager_error(evidence: Evidence) -> str:
     status = ", ".join(evidence.status[:MOST_NAMED])
-    if evidence.state.endswith("error"):
+    if evidence.state.endswith("error") and evidence.state not in _NOT_OPERATING:
         return f"its FPGA manager says {evidence.state}" + (f" ({status})" if status else "")
     return f"its FPGA manager reports {status}" if status else ""
 
@@ -99,7 +100,7 @@ def _manager_error(evidence: Evidence) -> str:
 def _not_operating(evidence: Evidence) -> str:
     if evidence.state not in _NOT_OPERATING:
         return ""
-    return f"its FPGA manager says {evidence.state}: nothing that was programmed works now"
+    return f"its FPGA manager says {evidence.state}: what was programmed last does not work"
 
 
 def _bridges(evidence: Evidence) -> str:

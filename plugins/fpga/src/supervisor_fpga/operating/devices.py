@@ -19,6 +19,10 @@ from supervisor_fpga.operating.outcome import Stopped
 ALL_ONES = "f" * 32
 """What hardware says that does not answer any more."""
 
+_OF_DFL = "/dfl-fme."
+"""In the paths of what belongs to a card of DFL."""
+_USER = "xocl"
+"""The driver of Alveo's user functions."""
 _PCI = re.compile(r"([0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?:/port([0-9]{1,3}))?")
 _NAME = re.compile(r"[A-Za-z0-9][-_.:A-Za-z0-9]{0,62}")
 _NUMBERS = re.compile(r"([0-9]{1,7}):([0-9]{1,7})")
@@ -46,6 +50,10 @@ class Target(Struct, frozen=True, kw_only=True):
     """Of its port, on its card."""
     engine: Node | None = None
     """The node that takes bitstreams for it (FME)."""
+    content: str = ""
+    """The file that says what it holds."""
+    always_says: bool = False
+    """Whether it says so as long as it works, and holds it until it is programmed."""
     interface: str = ""
     """The file with the id that a bitstream has to fit."""
     manager: str = ""
@@ -56,7 +64,14 @@ class Target(Struct, frozen=True, kw_only=True):
 
     def afu_id(self) -> str:
         """What it holds now, in 32 digits; empty where it does not say. Raises ``Stopped``."""
-        return _identity(self, f"{self.path}/afu_id")
+        return _identity(self, self.content) if self.always_says else self.said()
+
+    def said(self) -> str:
+        """The same; what makes no sense is empty, too."""
+        try:
+            return plain_id(text(self.content)) if self.content else ""
+        except ValueError:
+            return ""
 
     def interface_id(self) -> str:
         """What a bitstream has to fit, in 32 digits; empty where it does not say. Raises ``Stopped``."""
@@ -140,6 +155,8 @@ def _intel(family: _Family, backend: str) -> Callable[[Tree, str], Target]:
             backend=backend,
             region=f"{posixpath.basename(carrier)}/region{number}",
             path=path,
+            content=f"{path}/afu_id",
+            always_says=True,
             node=_node(tree, path),
             number=number,
             engine=_node(tree, engine) if engine else None,
@@ -161,15 +178,21 @@ def _manager(tree: Tree, function: str) -> Target:
         paths = [os.path.realpath(f"{managers}/{_named(function)}")]
     if len(paths) != 1 or not Path(paths[0]).is_dir():
         raise Stopped("failed", f"the FPGA manager {function} is not there now")
+    if _OF_DFL in paths[0]:
+        raise Stopped("refused", f"{function} belongs to a card, which is programmed by its ports")
     regions = f"{tree.sysfs}/class/fpga_region"
     names = [name for name in _names(regions) if os.path.lexists(f"{regions}/{name}/compat_id")]
     interface = f"{regions}/{names[0]}/compat_id" if len(names) == 1 and len(_names(managers)) == 1 else ""
-    return Target(id=function, backend="manager", region=function, path=paths[0], interface=interface, manager=paths[0])
+    name = posixpath.basename(paths[0])  # by whichever id it is asked for
+    return Target(id=function, backend="manager", region=name, path=paths[0], interface=interface, manager=paths[0])
 
 
 def _xrt(tree: Tree, function: str) -> Target:
     pci, _ = _address(function)
-    return Target(id=function, backend="xrt", region=pci, path=_function(tree, pci), pci=pci)
+    path = _function(tree, pci)
+    if posixpath.basename(os.path.realpath(f"{path}/driver")) != _USER:
+        raise Stopped("refused", f"{function} is no user function of an Alveo card")
+    return Target(id=function, backend="xrt", region=pci, path=path, content=f"{path}/xclbinuuid", pci=pci)
 
 
 def _other(tree: Tree, function: str) -> Target:

@@ -1,8 +1,10 @@
 """What is done for a function before a container gets it, step by step."""
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Literal
 
 from msgspec import Struct
 
@@ -18,6 +20,9 @@ from supervisor_fpga.operating.ways.protocol import Job, Way
 
 _FINE = frozenset({"", "unknown", "operating"})
 """States of a manager in which what a region says of itself can be believed; ``unknown``: never programmed since it was started."""
+
+_NO_FILE = "firmware request error"
+"""The state of a manager whose kernel has not found the bitstream; nothing else has happened."""
 
 _PROGRAMMED = frozenset({"operating"})
 
@@ -41,16 +46,14 @@ def prepare(tools: Tools, request: Prepare, clock: Clock) -> Prepared:
     with tools.regions.held(target.region, clock) as claim, ExitStack() as stack:
         port = _open(stack, tools.kernel, target, clock)
         work = _Work(tools, request, target, claim, port, clock)
-        programmed = was_reset = False
         file = work.checked()
-        if file is not None and not work.holds(file):
-            work.program(file)
-            programmed = True
-        else:
-            was_reset = work.reset()
+        way = None if file is None or work.holds(file) else work.way()
+        was_reset = work.reset(programs=way is not None)
+        if file is not None and way is not None:
+            work.program(file, way)
         if request.clear_errors:
             work.clear_errors()
-        return Prepared("ready", programmed=programmed, was_reset=was_reset, afu_id=work.verified(file))
+        return Prepared("ready", programmed=way is not None, was_reset=was_reset, afu_id=work.verified(file))
 
 
 def _open(stack: ExitStack, kernel: Kernel, target: Target, clock: Clock) -> int:
@@ -86,14 +89,14 @@ class _Work:
         return file
 
     def holds(self, file: Checked) -> bool:
-        """Whether it holds that already, as far as it can be believed."""
+        """Whether it holds that already, as far as it can be believed. Where a reset would take it away, it never counts as there."""
         self._clock.begin(f"asking {self._target.id} what it holds")
         if self._claim.half_done or self._target.state() not in _FINE:
             return False
-        return bool(file.afu_id) and self._target.afu_id() == file.afu_id
+        return bool(file.afu_id) and self._target.always_says and self._target.said() == file.afu_id
 
-    def program(self, file: Checked) -> None:
-        way = self._way()
+    def program(self, file: Checked, way: Way) -> None:
+        """A tool that fails may have met a bitstream that is none for this hardware, as well as hardware that is broken."""
         self._clock.check()
         before = self._claim.half_done
         self._claim.begin()
@@ -102,10 +105,17 @@ class _Work:
         except Stopped as stopped:
             if stopped.outcome == "refused" and not before:
                 self._claim.succeed()  # nothing was done
+            if stopped.outcome == "failed" and way.is_tool and self._target.state() in {*_FINE, _NO_FILE}:
+                raise Stopped("refused", stopped.text) from stopped
             raise
 
-    def reset(self) -> bool:
-        """What the one before has left behind goes; whether there is a reset."""
+    def reset(self, *, programs: bool) -> bool:
+        """What the one before has left behind goes; whether there is a reset. ``programs``: it is programmed next, which does the same.
+
+        Not with XRT, whose driver leaves a card as it is when that has the wanted bitstream already.
+        """
+        if programs and self._target.backend != "xrt":
+            return False
         if self._port >= 0:
             dfl.reset(self._tools.kernel, self._target, self._port, self._clock)
             return True
@@ -121,10 +131,18 @@ class _Work:
         for path in self._target.registers:
             name = path.rpartition("/")[2]
             if _value(devices.text(path)):
-                with self._clock.doing(f"clearing {name} of {self._target.id}"):
-                    self._tools.kernel.write(path, devices.text(path))
+                self._clear(path, f"clearing {name} of {self._target.id}")
                 if left := _value(devices.text(path)):
                     raise Stopped("failed", f"{name} of {self._target.id} is {left:#x} again after it was cleared")
+
+    def _clear(self, path: str, step: str) -> None:
+        with self._clock.doing(step):
+            try:
+                self._tools.kernel.write(path, devices.text(path))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                raise Stopped("failed", f"{step}: its driver cannot, as while the card has shut the port off (AP6)") from error
 
     def verified(self, file: Checked | None) -> str:
         """What it holds in the end. Raises ``Stopped`` when that is not what is wanted, or cannot be believed."""
@@ -137,15 +155,19 @@ class _Work:
         fine = _PROGRAMMED if file is not None and target.backend == "manager" else _FINE
         if (state := target.state()) not in fine:
             errors = f" ({status})" if (status := target.status()) else ""
-            raise Stopped("failed", f"the FPGA manager of {target.id} is in the state {state!a}{errors}")
+            outcome: Literal["refused", "failed"] = "refused" if state == _NO_FILE else "failed"
+            raise Stopped(outcome, f"the FPGA manager of {target.id} is in the state {state!a}{errors}")
         afu_id = target.afu_id()
-        if file is not None and file.afu_id and os.path.lexists(f"{target.path}/afu_id") and afu_id != file.afu_id:
+        if file is not None and file.afu_id and os.path.lexists(target.content) and afu_id != file.afu_id:
             raise Stopped("failed", f"after programming, {target.id} says {afu_id or 'nothing'}, and not {file.afu_id}")
+        if target.always_says and not afu_id:
+            raise Stopped("failed", f"{target.id} does not say what it holds, as a port that is disabled")
         if file is not None:
             self._claim.succeed()
         return afu_id
 
-    def _way(self) -> Way:
+    def way(self) -> Way:
+        """How it is programmed. Raises ``Stopped`` where it must not be."""
         named = [self._tools.ways[name] for name in self._request.ways if name in self._tools.ways]
         way = next((way for way in named if way.takes(self._target)), None)
         if way is None:

@@ -13,6 +13,7 @@ class Command:
     """The way ``command``: ``PROGRAM program ID BITSTREAM``, which ends with 0 when it has succeeded."""
 
     name = "command"
+    is_tool = True
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -24,6 +24,7 @@ class Dfl:
     """The way ``dfl-ioctl``."""
 
     name = "dfl-ioctl"
+    is_tool = False
 
     def __init__(self, regions: Regions) -> None:
         """``regions`` keeps apart who programs ports of one card: its engine does one at a time, and drivers before 5.4 let only one

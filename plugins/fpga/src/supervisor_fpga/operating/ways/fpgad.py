@@ -10,6 +10,7 @@ class Fpgad:
     """The way ``fpgad``. It needs the host's system bus, and the bitstreams at the same path as on the host."""
 
     name = "fpgad"
+    is_tool = True
 
     def takes(self, target: Target) -> bool:
         return target.backend == "manager"

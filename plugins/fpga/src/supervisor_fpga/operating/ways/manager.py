@@ -22,6 +22,7 @@ class Manager:
     """The way ``fpga-manager``."""
 
     name = "fpga-manager"
+    is_tool = False
 
     def __init__(self, sysfs: str, folder: str, regions: Regions) -> None:
         """``folder``: of the bitstreams, as the kernel sees it. ``regions`` keeps apart who would set the parameter."""
@@ -38,7 +39,18 @@ class Manager:
         with self._regions.held(_PARAMETER, job.clock), self._searched(job), job.clock.doing(f"programming {target.id}"):
             if os.path.lexists(f"{target.manager}/flags"):
                 job.kernel.write(f"{target.manager}/flags", "0")
-            job.kernel.write(f"{target.manager}/firmware", job.file.wanted.name)
+            self._load(job)
+
+    def _load(self, job: Job) -> None:
+        """The driver says what the kernel says that reads the file; nothing has happened where that finds none."""
+        firmware = f"{job.target.manager}/firmware"
+        try:
+            job.kernel.write(firmware, job.file.wanted.name)
+        except FileNotFoundError as error:
+            if not os.path.lexists(firmware):
+                raise
+            found = f"the kernel does not find {job.file.wanted.name} in {self._folder}"
+            raise Stopped("refused", f"{found}: it must be the same directory on the host") from error
 
     @contextmanager
     def _searched(self, job: Job) -> Iterator[None]:

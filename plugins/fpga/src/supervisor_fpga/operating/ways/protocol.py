@@ -21,10 +21,14 @@ class Job(Struct, frozen=True):
 
 
 class Way(Protocol):
-    """Both methods raise ``Stopped``."""
+    """``program`` raises ``Stopped``."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether a program of others does it, which may fail for reasons of its own."""
 
     def takes(self, target: Target) -> bool:
         """Whether it is a way for such a device."""

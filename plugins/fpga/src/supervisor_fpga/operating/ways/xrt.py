@@ -15,6 +15,7 @@ class Xrt:
     """The way ``xrt``. The driver refuses to program a card on which a program runs."""
 
     name = "xrt"
+    is_tool = True
 
     def takes(self, target: Target) -> bool:
         return target.backend == "xrt"
