@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_fpga.operating.kernel import Linux, Node, is_sysfs
+from supervisor_fpga.operating.kernel import Linux, Node, is_sysfs, run
 from supervisor_fpga.operating.outcome import Clock, Stopped
 from tests.plugins.fpga.operating.yard import PATIENCE
 
@@ -73,18 +73,19 @@ def test_only_the_kernel_s_own_is_sysfs(tmp_path: Path) -> None:
     assert not is_sysfs(str(tmp_path))
     assert not is_sysfs(str(tmp_path / "missing"))
     assert is_sysfs("/sys") is (Path("/sys/kernel").is_dir())
+    assert not is_sysfs("/sys/class")
 
 
 def test_a_program_runs_to_its_end(tmp_path: Path) -> None:
     """Without a word where it succeeds."""
-    Linux().run([sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"], clock())
+    run([sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"], clock())
     assert (tmp_path / "ran").exists()
 
 
 def test_a_program_that_fails_says_why() -> None:
     """By its last line."""
     with pytest.raises(Stopped) as stopped:
-        Linux().run(["/bin/sh", "-c", "echo first; echo 'no card' >&2; exit 3"], clock())
+        run(["/bin/sh", "-c", "echo first; echo 'no card' >&2; exit 3"], clock())
     assert (stopped.value.outcome, stopped.value.text) == ("failed", "sh ended with 3: no card")
 
 
@@ -92,14 +93,14 @@ def test_a_program_runs_where_no_file_can_be_made(tmp_path: Path, monkeypatch: p
     """As in the helper's container, whose root is read-only and which has no directory for temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(Stopped) as stopped:
-        Linux().run(["/bin/sh", "-c", "echo 'no card' >&2; exit 3"], clock())
+        run(["/bin/sh", "-c", "echo 'no card' >&2; exit 3"], clock())
     assert stopped.value.text == "sh ended with 3: no card"
 
 
 def test_a_program_that_is_missing_is_refused() -> None:
     """The image has no such tool."""
     with pytest.raises(Stopped) as stopped:
-        Linux().run(["/nonexistent/xrt-smi"], clock())
+        run(["/nonexistent/xrt-smi"], clock())
     assert (stopped.value.outcome, stopped.value.text) == ("refused", "xrt-smi is not installed where FPGAs are operated")
 
 
@@ -110,7 +111,7 @@ def test_a_program_past_its_time_is_killed(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with pytest.raises(Stopped) as stopped:
-            Linux().run(["/bin/sh", "-c", f"exec 3>{pipe}; echo begun >&3; sleep 600 & wait"], clock(1.0))
+            run(["/bin/sh", "-c", f"exec 3>{pipe}; echo begun >&3; sleep 600 & wait"], clock(1.0))
         assert stopped.value.outcome == "late"
         os.set_blocking(reader, True)
         with os.fdopen(reader, closefd=False) as lines:

@@ -1,5 +1,6 @@
 """Locks of regions: among threads, among processes, and what they remember."""
 
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,17 @@ HOLDER = textwrap.dedent("""
         claim.begin()
         print("held", flush=True)
         sys.stdin.read()
+""")
+
+
+TOOL = textwrap.dedent("""
+    import sys, time
+    from supervisor_fpga.operating.kernel import Linux
+    from supervisor_fpga.operating.outcome import Clock
+    from supervisor_fpga.operating.regions import Regions
+    clock = Clock(time.monotonic() + 20)
+    with Regions(sys.argv[1]).held("card/region0", clock) as claim:
+        Linux().run(["/bin/sh", "-c", f"exec > {sys.argv[2]}; echo begun; read line < {sys.argv[3]}"], clock, claim.lock)
 """)
 
 
@@ -136,3 +148,25 @@ def test_a_holder_past_its_time_is_busy_at_once(tmp_path: Path) -> None:
             pass
         assert stopped.value.outcome == "busy"
         assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_a_tool_keeps_its_region_when_its_process_is_killed(tmp_path: Path) -> None:
+    """It goes on with the hardware, so nobody else may before it has ended."""
+    told, gate = tmp_path / "told", tmp_path / "gate"
+    for pipe in (told, gate):
+        os.mkfifo(pipe)
+    with subprocess.Popen([sys.executable, "-c", TOOL, str(tmp_path / "locks"), str(told), str(gate)]) as process:
+        try:
+            with told.open() as said:
+                assert said.readline() == "begun\n"
+        finally:
+            process.kill()
+    regions = Regions(str(tmp_path / "locks"))
+    try:
+        with pytest.raises(Stopped) as stopped, regions.held("card/region0", clock(0.2)):
+            pass
+        assert stopped.value.outcome == "late"
+    finally:
+        gate.write_text("go on\n")
+    with regions.held("card/region0", clock()) as claim:
+        assert not claim.half_done

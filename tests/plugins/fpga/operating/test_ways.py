@@ -116,7 +116,7 @@ def test_a_tool_that_fails_does_not_condemn_the_hardware(plant: Plant, state: st
     """The bitstream or the tool may be to blame, unless the manager itself says that it has failed; it is programmed again then."""
     yard = zynq(plant)
 
-    def run(arguments: Sequence[str], clock: Clock) -> None:
+    def run(arguments: Sequence[str], clock: Clock, lock: int) -> None:
         yard.attribute("fpga_manager/fpga0/state", state)
         raise Stopped("failed", "busctl ended with 1: no such file")
 

@@ -61,7 +61,7 @@ class Drivers(Simulated):
         self._note("write", "/".join(path.split("/")[-2:]))
         super().write(path, text)
 
-    def run(self, arguments: Sequence[str], clock: Clock) -> None:
+    def run(self, arguments: Sequence[str], clock: Clock, lock: int) -> None:
         self.commands.append([posixpath.basename(arguments[0]), *arguments[1:]])
 
     def _note(self, call: str, where: str) -> None:

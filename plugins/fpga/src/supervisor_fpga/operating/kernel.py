@@ -6,7 +6,7 @@ import os
 import posixpath
 import signal
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -37,8 +37,11 @@ class Kernel(Protocol):
     def write(self, path: str, text: str) -> None:
         """Into an attribute that is there."""
 
-    def run(self, arguments: Sequence[str], clock: Clock) -> None:
-        """Run a program to its end. Raises ``Stopped``, too."""
+    def run(self, arguments: Sequence[str], clock: Clock, lock: int) -> None:
+        """Run a program to its end. It inherits ``lock``: what that keeps locked stays so until the program, too, is gone.
+
+        Raises ``Stopped``, too.
+        """
 
 
 class Linux:
@@ -73,8 +76,8 @@ class Linux:
     def write(self, path: str, text: str) -> None:
         write(path, text)
 
-    def run(self, arguments: Sequence[str], clock: Clock) -> None:
-        run(arguments, clock)
+    def run(self, arguments: Sequence[str], clock: Clock, lock: int) -> None:
+        run(arguments, clock, (lock,))
 
 
 def write(path: str, text: str) -> None:
@@ -86,8 +89,13 @@ def write(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def run(arguments: Sequence[str], clock: Clock, environ: Mapping[str, str] = os.environ) -> None:
-    """Run a program; past the deadline it is killed with all it started. Raises ``Stopped``, with the last line that it said."""
+def run(
+    arguments: Sequence[str], clock: Clock, inherited: Collection[int] = (), environ: Mapping[str, str] = os.environ
+) -> None:
+    """Run a program; past the deadline it is killed with all it started, and waited for: a driver may keep it for long.
+
+    Raises ``Stopped``, with the last line that it said.
+    """
     import subprocess  # not at the top: most nodes never need it, and it is large
 
     name = posixpath.basename(arguments[0])
@@ -95,7 +103,13 @@ def run(arguments: Sequence[str], clock: Clock, environ: Mapping[str, str] = os.
     with os.fdopen(os.memfd_create("output"), "w+b") as output:
         try:
             process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=dict(environ)
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=tuple(inherited),
+                start_new_session=True,
+                env=dict(environ),
             )
         except FileNotFoundError as error:
             raise Stopped("refused", f"{name} is not installed where FPGAs are operated") from error
@@ -106,8 +120,7 @@ def run(arguments: Sequence[str], clock: Clock, environ: Mapping[str, str] = os.
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.5)
+            process.wait()
         if code != 0:
             output.seek(max(0, output.tell() - 500))
             said = output.read(500).decode(errors="replace").strip().rpartition("\n")[2][:200]
@@ -115,12 +128,11 @@ def run(arguments: Sequence[str], clock: Clock, environ: Mapping[str, str] = os.
 
 
 def is_sysfs(path: str) -> bool:
-    """Whether a directory is the kernel's, and not made by somebody who wants files to be written."""
+    """Whether a directory is the kernel's, all of it, and not made by somebody who wants files to be written."""
     try:
-        device = os.stat(path).st_dev
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    number = f"{os.major(device)}:{os.minor(device)}"
-    fields = (line.split(" ") for line in mounts.splitlines())
-    return any(field[2] == number and field[field.index("-") + 1] == "sysfs" for field in fields)
+    fields = [line.split(" ") for line in mounts.splitlines()]
+    newest = next((field for field in reversed(fields) if field[4] == path), None)
+    return newest is not None and newest[3] == "/" and newest[newest.index("-") + 1] == "sysfs"

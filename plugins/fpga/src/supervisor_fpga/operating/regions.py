@@ -30,6 +30,11 @@ class Claim:
         self._descriptor = descriptor
 
     @property
+    def lock(self) -> int:
+        """A descriptor; while any process has it or a copy, the region is locked."""
+        return self._descriptor
+
+    @property
     def half_done(self) -> bool:
         """Whether its programming began once and was never seen to succeed: whatever it says of itself then proves nothing."""
         return os.fstat(self._descriptor).st_size > 0

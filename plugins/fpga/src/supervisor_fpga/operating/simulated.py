@@ -60,7 +60,7 @@ class Simulated:
         if posixpath.basename(path) == "firmware":
             _say(f"{posixpath.dirname(path)}/state", "operating")
 
-    def run(self, arguments: Sequence[str], clock: Clock) -> None:
+    def run(self, arguments: Sequence[str], clock: Clock, lock: int) -> None:
         raise Stopped("refused", f"{posixpath.basename(arguments[0])} knows no simulated cards")
 
 

@@ -101,7 +101,7 @@ class _Work:
         before = self._claim.half_done
         self._claim.begin()
         try:
-            way.program(Job(self._tools.kernel, self._target, self._tools.bitstreams, file, self._clock))
+            way.program(Job(self._tools.kernel, self._target, self._tools.bitstreams, file, self._clock, self._claim.lock))
         except Stopped as stopped:
             if stopped.outcome == "refused" and not before:
                 self._claim.succeed()  # nothing was done
@@ -120,7 +120,7 @@ class _Work:
             dfl.reset(self._tools.kernel, self._target, self._port, self._clock)
             return True
         if self._target.backend == "xrt" and self._request.reset:
-            xrt.reset(self._tools.kernel, self._target, self._clock)
+            xrt.reset(self._tools.kernel, self._target, self._clock, self._claim.lock)
             return True
         if self._request.reset:
             raise Stopped("refused", f"the driver of {self._target.id} has no reset")

@@ -24,7 +24,7 @@ class Command:
     def program(self, job: Job) -> None:
         job.clock.begin(f"programming {job.target.id} by {posixpath.basename(self._path)}")
         self._trust()
-        job.kernel.run([self._path, "program", job.target.id, job.file.path], job.clock)
+        job.kernel.run([self._path, "program", job.target.id, job.file.path], job.clock, job.lock)
 
     def _trust(self) -> None:
         """That only root, or the user that this process has, can have made it."""

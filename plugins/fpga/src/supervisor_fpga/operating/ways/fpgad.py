@@ -31,4 +31,4 @@ class Fpgad:
             job.file.path,
             "",
         ]
-        job.kernel.run(["busctl", "--system", "--quiet", wait, "call", *call], job.clock)
+        job.kernel.run(["busctl", "--system", "--quiet", wait, "call", *call], job.clock, job.lock)

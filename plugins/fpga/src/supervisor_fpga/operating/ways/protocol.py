@@ -18,6 +18,8 @@ class Job(Struct, frozen=True):
     bitstreams: Bitstreams
     file: Checked
     clock: Clock
+    lock: int
+    """Of its region, for programs that are run."""
 
 
 class Way(Protocol):

@@ -22,13 +22,13 @@ class Xrt:
 
     def program(self, job: Job) -> None:
         job.clock.begin(f"programming {job.target.id} by XRT")
-        job.kernel.run([tool(), "program", "--device", job.target.pci, "--user", job.file.path], job.clock)
+        job.kernel.run([tool(), "program", "--device", job.target.pci, "--user", job.file.path], job.clock, job.lock)
 
 
-def reset(kernel: Kernel, target: Target, clock: Clock) -> None:
+def reset(kernel: Kernel, target: Target, clock: Clock, lock: int) -> None:
     """Reset the user function; what it held is gone. Raises ``Stopped``."""
     clock.begin(f"resetting {target.id} by XRT")
-    kernel.run([tool(), "reset", "--device", target.pci, "--force"], clock)
+    kernel.run([tool(), "reset", "--device", target.pci, "--force"], clock, lock)
 
 
 def tool() -> str:
