@@ -89,6 +89,7 @@ AT_RESOURCE, AT_MATCH, AT_DECLARED = "$.resources[0]", "$.resources[0].match[0]"
         (RESOURCE % "{name: 'a.io/{intel_af}', unit: region}", AT_RESOURCE, "a region changes its AFU id"),
         (RESOURCE % "{name: a.io/b, program: {bitstream: a.gbs}}", f"{AT_RESOURCE}.program", "missing required field `sha256`"),
         (RESOURCE % f"{{name: a.io/b, {program('../a.gbs')}}}", f"{AT_RESOURCE}.program.bitstream", "regex"),
+        (RESOURCE % f"{{name: a.io/b, {program('a/.b')}}}", f"{AT_RESOURCE}.program.bitstream", "regex"),
         (RESOURCE % f"{{name: a.io/b, {program('/etc/a')}}}", f"{AT_RESOURCE}.program.bitstream", "regex"),
         (
             RESOURCE % f"{{name: a.io/b, {program(more=f', afuId: {ONES}')}}}",
