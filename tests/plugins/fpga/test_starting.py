@@ -254,6 +254,21 @@ def test_who_waits_for_a_region_in_vain_is_late() -> None:
     assert len(bench.fake.asked) == 1
 
 
+def test_nobody_is_asked_when_the_time_is_over() -> None:
+    """Whoever does not answer within the time is taken for one that hangs, and is killed with all that it does for others."""
+
+    def answer(request: Prepare) -> Prepared:
+        assert not threading.Event().wait(request.deadline + 0.01 - time.monotonic())
+        return Prepared("ready", programmed=True)
+
+    bench = Bench(NLB, dfl(), dfl(1, id=f"{CARD}/port1", region=f"{CARD}/region0"), fake=Fake(answer), deadline=0.2)
+    assert (
+        bench.start()
+        == f"{CARD}/region0@{bench.units[0].id[-8:]} was not ready in time: there was no time left for {CARD}/port1"
+    )
+    assert len(bench.fake.asked) == 1
+
+
 def test_fifty_starts_on_eight_regions() -> None:
     """Never two at once on one region, and none is lost."""
     working: Counter[str] = Counter()

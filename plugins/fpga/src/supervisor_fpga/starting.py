@@ -141,6 +141,9 @@ class Starter:
     def _prepare(self, part: _Part, deadline: float) -> Iterator[Prepared]:
         """One function after the other. Programming the first does it for the whole region."""
         for number, function in enumerate(part.functions):
+            if time.monotonic() >= deadline:  # to ask all the same would end the process, with what it does for others
+                yield Prepared("late", f"there was no time left for {function.id}")
+                return
             request = _request(function, part.unit.rule, self._ways, deadline, programs=number == 0)
             prepared = self._ask(function, request)
             yield prepared
