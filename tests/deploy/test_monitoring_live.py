@@ -35,7 +35,9 @@ ELSEWHERE: Mapping[str, set[str]] = {
 
 HCA = "rdma/hca"
 
-OF_PLUGINS = {"nvidia_gpu", "infiniband"}
+FPGA = "fpga.example.com/dfl"
+
+OF_PLUGINS = {"nvidia_gpu", "infiniband", "fpga"}
 METRICS = re.compile(r"^\| `(\w+)` \|((?: `\w+`,?)*) \|", re.MULTILINE)
 """A line of the table in a plugin's README, which its own tests compare with the code: what is simulated has not all of them."""
 
@@ -46,6 +48,7 @@ EMPTY: Mapping[str, str] = {
     "Plugins: Kernel events": "no hardware comes or goes",
     "Process: What the metrics do not show": "nothing is missing",
     "NVIDIA GPUs: NVML and CDI": "no CDI spec is wrong",
+    "FPGAs: Bits set in error registers": "none is set",
     "NVIDIA GPUs: Temperature": "simulated GPUs measure nothing",
     "NVIDIA GPUs: Power": "the same",
     "NVIDIA GPUs: Utilization": "the same",
@@ -55,15 +58,18 @@ EMPTY: Mapping[str, str] = {
 
 
 def sections() -> dict[str, dict[str, Any]]:
-    """A node with a shared device, an HCA with two functions, and four GPUs, of which one will fail."""
+    """A node with a shared device, an HCA with two functions, four GPUs, of which one will fail, and two FPGAs that are reset."""
     gpus = {"simulate": {"layout": "l40s-4", "script": ["after 3s xid 79 on 0"]}, "environment": False}
     shared = {"resources": [{"name": NULL, "match": [{"path": "/dev/null"}], "replicas": 4}]}
-    return {"generic": shared, "nvidia-gpu": gpus, "infiniband": {"simulate": {"layout": "dual-port-infiniband"}}}
+    # Each look brings the plugin's counts with it.
+    fpgas = {"simulate": {"layout": "dfl-card"}, "resources": [{"name": FPGA, "reset": True}], "lookInterval": 1}
+    hcas = {"simulate": {"layout": "dual-port-infiniband"}}
+    return {"generic": shared, "nvidia-gpu": gpus, "infiniband": hcas, "fpga": fpgas}
 
 
 @pytest.fixture(scope="module")
 def scraped() -> Iterator[Prometheus]:
-    """A Prometheus that has seen pods, a GPU that fell off the bus, and an edit that was refused."""
+    """A Prometheus that has seen pods, a GPU that fell off the bus, an FPGA's reset, and an edit that was refused."""
     need("prometheus")
     with quietly(), ExitStack() as running:
         folder = Path(running.enter_context(TemporaryDirectory(prefix="m", dir="/tmp")))
@@ -72,17 +78,20 @@ def scraped() -> Iterator[Prometheus]:
         kubelet.wait_registered(GPU)
         kubelet.wait_registered(NULL)
         kubelet.wait_registered(HCA)
+        kubelet.wait_registered(FPGA)
         address = json.loads(process.wait_log('"HttpListening"'))["address"]
         found = running.enter_context(prometheus([address], RULES, {"node": NODE}))
         found.until("device_plugin_active == 1")
         assert kubelet.add_pod("train", {GPU: 1}).admitted
         assert kubelet.add_pod("sink", {NULL: 2}).admitted
+        assert kubelet.add_pod("filter", {FPGA: 1}).admitted
         process.edit(log={"level": "no such level"})
         for expected in (
             'device_plugin_allocated{pod="train"} and on (pod) device_plugin_allocated{namespace="default"}',
             'device_plugin_nvidia_gpu_xids_total{xid="79"} == 1',
             f'device_plugin_device_health{{resource="{GPU}"}} == 0',
             "device_plugin_config_errors_total == 1",
+            "device_plugin_fpga_resets_total == 1",
             f'increase(device_plugin_allocations_total{{resource="{GPU}",outcome="ok"}}[30s]) > 0',
         ):
             found.until(expected)
@@ -117,7 +126,7 @@ def filled(expression: str, nodes: str, resources: str) -> str:
     return expression
 
 
-@pytest.mark.parametrize("choice", [(".*", ".*"), (f"({NODE}|other)", f"({GPU}|{HCA}|{NULL})")], ids=["all", "chosen"])
+@pytest.mark.parametrize("choice", [(".*", ".*"), (f"({NODE}|other)", f"({GPU}|{HCA}|{NULL}|{FPGA})")], ids=["all", "chosen"])
 def test_every_panel_shows_something(scraped: Prometheus, choice: tuple[str, str]) -> None:
     """No query of the dashboard is refused, and only those that are empty on a good day are empty."""
     empty = {query.panel for query in queries() if not scraped.query(filled(query.expression, *choice))}
@@ -173,4 +182,6 @@ def test_expected_quantities_are_named_as_the_cluster_names_them(scraped: Promet
         ("devices_example_com_null", "allocatable"): 4,
         ("rdma_hca", "capacity"): 2,
         ("rdma_hca", "allocatable"): 2,
+        ("fpga_example_com_dfl", "capacity"): 2,
+        ("fpga_example_com_dfl", "allocatable"): 2,
     }
