@@ -17,7 +17,7 @@ def test_a_port_has_all_its_facts(plant: Plant) -> None:
     assert (port.backend, port.name, port.driver) == ("opae", "intel-fpga-port.0", "intel-fpga-pci")
     assert (port.interface_id, port.afu_id, port.shell) == (A10_INTERFACE, NLB0, "0x123000200000185")
     assert port.nodes == (Node("/dev/intel-fpga-port.0", "port"), Node("/dev/intel-fpga-fme.0", "fme"))
-    assert (port.programmable, port.resettable, port.problem) == ((), True, "")
+    assert (port.programmable, port.resettable, port.problem) == (("dfl-ioctl",), True, "")
 
 
 def test_sensors_have_files_of_their_own(plant: Plant) -> None:

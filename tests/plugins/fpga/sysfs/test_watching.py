@@ -120,7 +120,7 @@ def test_an_id_that_becomes_odd_asks_for_a_look(plant: Plant) -> None:
     sound = node.tree.machine
     node.become(lambda machine: spoilt(machine, CARD, {"dfl-port.0/afu_id": b"rubbish\n"}))
     assert node.heard().structure
-    assert "no id" in by_id(node.survey.look().report)[CARD].problem
+    assert "no id" in by_id(node.survey.look().report)[CARD].content_problem
     node.become(lambda _: sound)
     assert node.heard().structure
 

@@ -13,8 +13,8 @@ FAMILY = Family(
     port="dfl-port",
     fme="dfl-fme",
     bridge="dfl-fme-br",
+    regions="dfl-fme-region.",
     module="dfl_afu",
-    programmable=("dfl-ioctl",),
 )
 
 _PORT_ERRORS = ("errors", "first_error")

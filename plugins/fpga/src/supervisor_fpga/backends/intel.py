@@ -5,7 +5,7 @@ virtual machine none can be seen. Ids: the PCI address of its function, with ``/
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -31,9 +31,10 @@ class Family(Struct, frozen=True):
     fme: str
     bridge: str
     """How the directories begin of which the engine has one for each port; empty where there are none."""
+    regions: str
+    """How those begin that say what fits its regions."""
     module: str
     """The kernel module that drives ports."""
-    programmable: tuple[Literal["dfl-ioctl"], ...] = ()
 
 
 class Part(Struct, frozen=True):
@@ -96,9 +97,10 @@ def _cards(view: HostView, family: Family, parts: Sequence[Part]) -> Iterator[Ca
         own = tuple(part for part in parts if part.card == card)
         engines = [f"{part.base.path}/{name}" for part in own for name in part.fmes]
         fme = view.device(engines[0]) if engines else None
-        names = view.directories(engines[0]) if engines and family.bridge else ()
-        bridges = sum(name.startswith(family.bridge) for name in names)
-        yield Card(card, own, max(bridges, sum(len(part.ports) for part in own)), fme, bridges > 0)
+        names = view.directories(engines[0]) if engines else ()
+        bridges = sum(name.startswith(family.bridge) for name in names) if family.bridge else 0
+        programmable = any(name.startswith(family.regions) for name in names)
+        yield Card(card, own, max(bridges, sum(len(part.ports) for part in own)), fme, programmable)
 
 
 def _function(view: HostView, family: Family, card: Card, part: Part, name: str) -> Function:
@@ -122,7 +124,7 @@ def _function(view: HostView, family: Family, card: Card, part: Part, name: str)
         driver=(part.pci.driver or "") if part.pci is not None else (driver or ""),
         numa_node=part.base.numa_node,
         nodes=tuple(_nodes(view, port, name, card.fme)),
-        programmable=family.programmable if card.programmable else (),
+        programmable=("dfl-ioctl",) if card.programmable else (),
         resettable=True,
         waiting_for="" if driver else f"no driver is bound to its port: the kernel module {family.module} is missing",
     )

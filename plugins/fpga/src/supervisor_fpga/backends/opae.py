@@ -10,8 +10,14 @@ from supervisor_fpga.backends.protocol import Found
 from supervisor_fpga.report import Backend, Evidence, Function, Sensor
 
 FAMILY = Family(
-    name="opae", home="fpga", port="intel-fpga-port", fme="intel-fpga-fme", bridge="", module="intel_fpga_afu"
-)  # fmt: skip
+    name="opae",
+    home="fpga",
+    port="intel-fpga-port",
+    fme="intel-fpga-fme",
+    bridge="",
+    regions="pr",
+    module="intel_fpga_afu",
+)
 
 _PORT_ERRORS = ("errors", "first_error")
 _FME_ERRORS = {
