@@ -1,9 +1,9 @@
 """``demo``: see the supervisor work on this machine's devices, with a simulated kubelet and pods that are plain processes.
 
 It finds devices, registers them, gives them to pods, restarts the kubelet, takes a device away and brings it back, and hands over to
-another supervisor. Where the plugin for NVIDIA GPUs is installed, a simulated machine with eight of them joins, and one fails and
-recovers. It needs neither root nor a cluster, ends by itself within a minute and leaves nothing behind. Exit code 0 if all of it
-came true.
+another supervisor. Where their plugins are installed, simulated hardware joins: eight NVIDIA GPUs, of which one fails and recovers,
+eight network cards, of which one loses its link and has it again, and an FPGA, which is programmed before its pod starts. It needs
+neither root nor a cluster, ends by itself within a minute and leaves nothing behind. Exit code 0 if all of it came true.
 """
 
 import argparse

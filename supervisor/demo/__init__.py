@@ -4,6 +4,7 @@ play            the order of the acts, and the way out of them
 acts            what happens, and what must be true for an act to have succeeded
 simulated       the same for devices that a plugin simulates
 gpus rdma       which these are, and what becomes of them
+fpgas           an FPGA that a plugin simulates, and what is programmed in it
 scene           what is on the stage in all acts, and the waits that they share
 hardware        which devices of this machine take part, as a configuration file
 gadget          a device that can be taken away and brought back

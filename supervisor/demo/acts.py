@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from supervisor.demo import gpus, rdma
+from supervisor.demo import fpgas, gpus, rdma
 from supervisor.demo.gadget import make_gadget
 from supervisor.demo.hardware import PLUGIN, configuration, present
 from supervisor.demo.programs import Failed, Opened, devices, run_pod
 from supervisor.demo.scene import Scene, counted, milliseconds
+from supervisor.demo.simulated import off
 from supervisor.kubelet.simulator import EventKind, GrantedDevice, KubeletSimulator
 
 MOST_ROWS = 2
@@ -29,8 +30,9 @@ def look(scene: Scene) -> str:
     scene.families = (*found, scene.gadget.family())
     pod_resources = scene.place / "pod-resources" / "kubelet.sock"
     scene.configuration = configuration(scene.families, scene.gadget.look_interval, pod_resources)
-    later = (each for each in (gpus.GPUS, rdma.CARDS) if each.plugin in scene.packages)
-    scene.configure({each.plugin: each.off for each in later})
+    scene.variables = fpgas.variables(scene.place)
+    later = (plugin for plugin in (gpus.GPUS.plugin, rdma.CARDS.plugin, fpgas.PLUGIN) if plugin in scene.packages)
+    scene.configure({plugin: off(plugin) for plugin in later})
     scene.stage.quote(scene.config.read_text().splitlines())
     if not found:
         scene.stage.say("None of the devices that this demo knows is on this machine, so it goes on with one that it makes.")

@@ -8,7 +8,7 @@ from supervisor.demo.simulated import Simulated, fail, join, recover
 GPUS = Simulated("nvidia-gpu", "nvidia.com/gpu", "GPU", 8, {"training": 3, "inference": 2})
 MACHINE = "dgx-h100"
 
-SCRIPT = "after 300ms xid 95 on 7, after 2s recover 7"
+SCRIPT = "after 300ms xid 95 on 7, after 1s recover 7"
 """An uncontained memory error, after which the driver asks for a reset, and that reset; of a GPU that no pod gets here."""
 
 PROBATION = 1

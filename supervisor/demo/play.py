@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from subprocess import SubprocessError
 from typing import NamedTuple
 
-from supervisor.demo import acts, gpus, rdma
+from supervisor.demo import acts, fpgas, gpus, rdma
 from supervisor.demo.interruptions import Interrupted, Interruptions
 from supervisor.demo.place import workplace
 from supervisor.demo.scene import Scene
@@ -59,6 +59,12 @@ ACTS = (
         f"The plugin {rdma.CARDS.plugin} can simulate RDMA devices. The configuration gets this, too:",
         rdma.simulate,
         rdma.CARDS.plugin,
+    ),
+    Act(
+        "An FPGA that is not here",
+        f"The plugin {fpgas.PLUGIN} can simulate one. It has two resources, each with a bitstream. The configuration gets this, too:",
+        fpgas.simulate,
+        fpgas.PLUGIN,
     ),
 )
 

@@ -48,8 +48,10 @@ class Opened(Struct, frozen=True):
 class SupervisorProcess:
     """One ``run`` in a process of its own, which no Ctrl-C of the terminal reaches."""
 
-    def __init__(self, config: Path, device_plugins: Path, log: Path) -> None:
-        """Start it; its log goes to a file, beside which it makes its temporary files: it may be killed, and removes nothing then."""
+    def __init__(self, config: Path, device_plugins: Path, log: Path, variables: Mapping[str, str]) -> None:
+        """Start it, with these variables beside our environment's; its log goes to a file, beside which it makes its temporary files:
+        it may be killed, and removes nothing then.
+        """
         self.log = log
         self.url = f"http://127.0.0.1:{_free_port()}"
         address = self.url.removeprefix("http://")
@@ -57,7 +59,7 @@ class SupervisorProcess:
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 _command(*command),
-                env={**_environment(), "TMPDIR": str(log.parent)},
+                env={**_environment(), "TMPDIR": str(log.parent), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

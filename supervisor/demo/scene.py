@@ -32,6 +32,8 @@ class Scene:
     """That of this machine's devices."""
     sections: dict[str, str] = field(default_factory=dict)
     """Plugin → what acts add to it."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What the supervisors have in their environment beside ours."""
     simulated: list[str] = field(default_factory=list)
     """Resources of devices that are not there, as they join."""
     owner: SupervisorProcess | None = None
@@ -57,7 +59,8 @@ class Scene:
     def start_supervisor(self, name: str) -> SupervisorProcess:
         """Start one more supervisor on the kubelet's directory."""
         with self.interruptions.held():
-            started = SupervisorProcess(self.config, self.kubelet.paths.device_plugins, self.place / f"{name}.log")
+            log = self.place / f"{name}.log"
+            started = SupervisorProcess(self.config, self.kubelet.paths.device_plugins, log, self.variables)
             self.exits.callback(started.close)
         return started
 

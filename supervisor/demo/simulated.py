@@ -21,11 +21,6 @@ class Simulated(Struct, frozen=True):
     pods: Mapping[str, int]
     """Pod → devices. The first pod leaves one near to its own, which has no other near to it: a trap for the second."""
 
-    @property
-    def off(self) -> str:
-        """Its section before its act. What this machine may have of such devices is left to whoever offers them."""
-        return f"  {self.plugin}: {{enabled: false}} # until its act\n"
-
 
 class Failure(Struct, frozen=True):
     """A device that the kubelet has just been told to be Unhealthy."""
@@ -39,6 +34,11 @@ class Failure(Struct, frozen=True):
     """When the kubelet was told."""
     after: float
     """Seconds after the edit."""
+
+
+def off(plugin: str) -> str:
+    """A plugin's section before its act. What this machine may have of such devices is left to whoever offers them."""
+    return f"  {plugin}: {{enabled: false}} # until its act\n"
 
 
 def join(scene: Scene, these: Simulated, section: str) -> None:

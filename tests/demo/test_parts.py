@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo import gpus, place, rdma
+from supervisor.demo import fpgas, gpus, place, rdma
 from supervisor.demo.gadget import Gadget, LoopDevice, PseudoTerminal
 from supervisor.demo.hardware import FAMILIES, MOST_FAMILIES, Family, configuration, present
 from supervisor.demo.interruptions import Interrupted, Interruptions
 from supervisor.demo.programs import Failed, run_pod
+from supervisor.demo.simulated import off
 from supervisor.errors import SupervisorError
 from supervisor.kubelet.simulator import GrantedDevice
+from supervisor_fpga.operating.simulated import bitstream
+from supervisor_fpga.simulate.intel import A10_INTERFACE
 
 STAGE = """
 from supervisor.demo.stage import Stage
@@ -76,10 +79,17 @@ def test_every_family_is_a_good_configuration(tmp_path: Path) -> None:
         Family("pty", "path: /dev/shm/dps-demo-x/pty, containerPath: /dev/gadget"),
     ]
     machine = configuration([*FAMILIES, *gadgets], 5, tmp_path / "kubelet.sock")
-    first = ("", gpus.GPUS.off, gpus.section(tmp_path), gpus.section(tmp_path, gpus.SCRIPT))
-    second = ("", rdma.CARDS.off, rdma.section(), rdma.section(rdma.script("mlx5_4")))
-    for sections in zip(first, second, strict=True):
+    before = [off(plugin) for plugin in (gpus.GPUS.plugin, rdma.CARDS.plugin, fpgas.PLUGIN)]
+    joined = [gpus.section(tmp_path), rdma.section(), fpgas.section()]
+    scripted = [gpus.section(tmp_path, gpus.SCRIPT), rdma.section(rdma.script("mlx5_4"))]
+    for sections in (before, joined, scripted):
         _check(tmp_path / "config.yaml", "".join([machine, *sections]))
+
+
+def test_bitstreams_are_what_the_plugin_reads() -> None:
+    """The files of the demo are, byte for byte, those that the plugin makes for its simulated cards."""
+    for each in (fpgas.WANTED, fpgas.OTHER):
+        assert each.bitstream() == bitstream(A10_INTERFACE, each.afu_id)
 
 
 def _check(file: Path, text: str) -> None:
