@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import msgspec
 import yaml
 from msgspec import inspect
 
+from supervisor import MetricFamily
 from supervisor.config import API_VERSION, KIND
+from supervisor.families import exposed_name
 
 REQUIRED = "required"
 SUFFIXES = {"gauge": "", "counter": "_total", "info": "_info"}
@@ -64,6 +66,22 @@ class Readme:
         ]
         assert len({key for key, _ in told}) == len(told)
         return dict(told)
+
+    @property
+    def script(self) -> list[str]:
+        """The lines of the script for simulated hardware, without what is said of them."""
+        (script,) = re.findall(r"```\n(after .*?)```", self.text, re.DOTALL)
+        return [re.split(r" {2,}", line)[0] for line in script.splitlines()]
+
+    def assert_metrics(self, plugin: str, families: Iterable[MetricFamily]) -> None:
+        """Its table has these, no others, each as a scrape has it, with its labels in their order."""
+        told = {words(name)[0]: words(labels) for name, labels, *_ in self.rows("metric", "labels")}
+        made = {family.name + SUFFIXES[family.kind]: family for family in families}
+        assert told.keys() == made.keys()
+        for name, family in made.items():
+            for sample in family.samples:
+                assert [*sample.labels] == told[name], name
+        assert f"`{exposed_name(plugin, '')}`" in self.text
 
     @property
     def dead_links(self) -> set[str]:

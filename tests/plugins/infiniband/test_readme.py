@@ -9,7 +9,6 @@ from msgspec import inspect
 from msgspec.structs import replace
 
 from supervisor import MetricsSource
-from supervisor.families import exposed_name
 from supervisor.host import Host
 from supervisor.importers import installed
 from supervisor.testing import FakeMemory
@@ -22,7 +21,7 @@ from supervisor_infiniband.simulate.layouts import NAMES, layout
 from supervisor_infiniband.simulate.script import parse
 from supervisor_infiniband.units import Unit
 from tests.plugins.infiniband.functions import pf, port
-from tests.plugins.readme import SUFFIXES, Readme, documented, refused, words
+from tests.plugins.readme import Readme, documented, refused, words
 
 pytestmark = pytest.mark.checkout
 
@@ -81,24 +80,15 @@ def test_the_metrics_are_all_told_with_their_labels() -> None:
     made = plugin(msgspec.convert({"simulate": {"layout": "dual-port-infiniband"}}, InfinibandConfig), Host(), FakeMemory())
     assert isinstance(made, MetricsSource)
     made.discover()
-    families = {family.name + SUFFIXES[family.kind]: family for family in made.collect_metrics()}
-    told = {words(name)[0]: words(labels) for name, labels, *_ in README.rows("metric", "labels")}
-    assert told.keys() == families.keys()
-    for name, family in families.items():
-        for sample in family.samples:
-            assert [*sample.labels] == told[name], name
-    assert f"`{exposed_name('infiniband', '')}`" in README.text
+    README.assert_metrics("infiniband", made.collect_metrics())
 
 
 def test_the_machines_of_the_simulation_are_told_and_the_script_can_be_played() -> None:
     """The names, and each line without its explanation."""
-    text = README.text
-    (sentence,) = re.findall(r"Layouts: (.*?)\.", text)
+    (sentence,) = re.findall(r"Layouts: (.*?)\.", README.text)
     assert words(sentence) == list(NAMES)
-    (script,) = re.findall(r"```\n(after .*?)```", text, re.DOTALL)
-    lines = [re.split(r" {2,}", line)[0] for line in script.splitlines()]
     actions = ["down", "remove", "add", "rename", "vfs", "move", "hang"]
-    assert [step.action for step in parse(lines, layout("dual-port-infiniband"))] == actions
+    assert [step.action for step in parse(README.script, layout("dual-port-infiniband"))] == actions
 
 
 def test_the_importers_are_told() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor.families import exposed_name
 from supervisor.host import Host
 from supervisor.testing import FakeMemory
 from supervisor_nvidia_gpu.cdi.keeping import FILES
@@ -23,7 +22,7 @@ from supervisor_nvidia_gpu.section import NvidiaGpuSection
 from supervisor_nvidia_gpu.simulate.layouts import NAMES, layout
 from supervisor_nvidia_gpu.simulate.probe import SimulatedProbe
 from supervisor_nvidia_gpu.simulate.script import parse
-from tests.plugins.readme import SUFFIXES, Readme, documented, refused, words
+from tests.plugins.readme import Readme, documented, refused, words
 
 pytestmark = pytest.mark.checkout
 
@@ -105,23 +104,14 @@ def test_the_metrics_are_all_told_with_their_labels() -> None:
     lost = SimulatedProbe("l40s-4", ["after 0s xid 79 on 0"])
     plugin = NvidiaGpuPlugin(folded, Host(), FakeMemory(), lost)
     plugin.discover()
-    families = {family.name + SUFFIXES[family.kind]: family for family in plugin.collect_metrics()}
-    told = {words(name)[0]: words(labels) for name, labels, *_ in README.rows("metric", "labels")}
-    assert told.keys() == families.keys()
-    for name, family in families.items():
-        for sample in family.samples:
-            assert [*sample.labels] == told[name], name
-    assert f"`{exposed_name('nvidia-gpu', '')}`" in README.text
+    README.assert_metrics("nvidia-gpu", plugin.collect_metrics())
 
 
 def test_the_machines_of_the_simulation_are_told_and_the_script_can_be_played() -> None:
     """The names, and each line without its explanation."""
-    text = README.text
-    (sentence,) = re.findall(r"Layouts: (.*?)\.", text)
+    (sentence,) = re.findall(r"Layouts: (.*?)\.", README.text)
     assert words(sentence) == list(NAMES)
-    (script,) = re.findall(r"```\n(after .*?)```", text, re.DOTALL)
-    lines = [re.split(r" {2,}", line)[0] for line in script.splitlines()]
-    assert [step.action for step in parse(lines, layout("dgx-h100"))] == ["xid", "lose", "recover", "mig"]
+    assert [step.action for step in parse(README.script, layout("dgx-h100"))] == ["xid", "lose", "recover", "mig"]
 
 
 def test_the_names_of_cdi_specs_are_those_that_are_written() -> None:
