@@ -7,8 +7,11 @@ import pytest
 
 from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.tree import Tree
+from tests.bed.scratch import tmp_path
 from tests.plugins.fpga.looks import Plant
 from tests.plugins.fpga.machines import MACHINES
+
+__all__ = ["plant", "tmp_path"]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Trees of machines with FPGAs: true to the kernel's structure, and following what happens."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from supervisor_fpga.simulate import changes
 from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB0, NLB3
 from supervisor_fpga.simulate.machine import Machine
 from supervisor_fpga.simulate.tree import Tree
+from tests.bed.scratch import scratch
 from tests.plugins.fpga import machines
 from tests.plugins.fpga.machines import CARD, SECOND, VF
 from tests.simulation.test_tree import listing
@@ -79,10 +79,10 @@ def test_numbers_and_paths_are_of_one_device_each(name: str) -> None:
 @given(st.sampled_from(sorted(machines.MACHINES)), st.sampled_from(sorted(machines.MACHINES)))
 def test_becoming_another_machine(before: str, after: str) -> None:
     """A tree that has become another machine is as if it had been that from the start: nothing stays behind."""
-    with tempfile.TemporaryDirectory() as directory:
-        changed = machines.planted(before, Path(directory, "changed"))
+    with scratch() as directory:
+        changed = machines.planted(before, directory / "changed")
         changed.become(machines.MACHINES[after]())
-        fresh = machines.planted(after, Path(directory, "fresh"))
+        fresh = machines.planted(after, directory / "fresh")
         assert listing(changed.root) == listing(fresh.root)
         changed.close()
         fresh.close()

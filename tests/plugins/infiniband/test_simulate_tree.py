@@ -1,7 +1,6 @@
 """Trees of simulated machines: true to the kernel's structure, and following what happens."""
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +16,7 @@ from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.layouts import layout
 from supervisor_infiniband.simulate.machine import Machine
 from supervisor_infiniband.simulate.tree import Tree
+from tests.bed.scratch import scratch
 from tests.plugins.infiniband import trees
 
 PATIENCE = 30
@@ -81,10 +81,10 @@ def test_every_device_has_a_subsystem(name: str, tmp_path: Path) -> None:
 @example("without-core", "odd-names")
 def test_becoming_another_machine(before: str, after: str) -> None:
     """A tree that has become another machine is as if it had been that from the start: nothing stays behind."""
-    with tempfile.TemporaryDirectory() as directory:
-        changed = trees.planted(before, Path(directory, "changed"))
+    with scratch() as directory:
+        changed = trees.planted(before, directory / "changed")
         changed.become(trees.MACHINES[after]())
-        fresh = trees.planted(after, Path(directory, "fresh"))
+        fresh = trees.planted(after, directory / "fresh")
         assert listing(changed.root) == listing(fresh.root)
         changed.close()
         fresh.close()
@@ -233,8 +233,8 @@ def test_a_renamed_device_is_the_same_directory(tree: Tree) -> None:
     assert (tree.sys / "class/infiniband_verbs/uverbs0/ibdev").read_text() == "a\n"
     state.close()
     tree.become(layout("dual-port-infiniband"))
-    with tempfile.TemporaryDirectory() as directory:
-        assert listing(tree.root) == listing(Tree(Path(directory), tree.machine).root)
+    with scratch() as directory:
+        assert listing(tree.root) == listing(Tree(directory, tree.machine).root)
 
 
 @pytest.mark.parametrize(

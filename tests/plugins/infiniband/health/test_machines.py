@@ -1,9 +1,7 @@
 """What is said of whole machines after the first look at their sysfs, by the settings that nobody has changed."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +11,7 @@ from supervisor_infiniband.report import Report
 from supervisor_infiniband.sysfs.messages import Options
 from supervisor_infiniband.sysfs.survey import Survey
 from supervisor_infiniband.units import Unit
+from tests.bed.scratch import scratch
 from tests.plugins.infiniband.trees import MACHINES, planted
 
 CONFIG = InfinibandConfig()
@@ -33,8 +32,8 @@ WRONG: Mapping[str, Mapping[str, str]] = {
 @contextmanager
 def seen(name: str) -> Iterator[Report]:
     """The report of a machine, while it is there."""
-    with tempfile.TemporaryDirectory() as directory:
-        tree = planted(name, Path(directory) / "tree")
+    with scratch() as directory:
+        tree = planted(name, directory / "tree")
         try:
             yield Survey(Options(str(tree.sys), str(tree.dev), patience=0.2)).look().report
         finally:
