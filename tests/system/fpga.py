@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Bitstreams:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o755)
+        folder.mkdir(mode=0o755, exist_ok=True)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file there in one step."""
@@ -120,6 +120,7 @@ class Line:
     """A connection of its own to one plugin's socket, as another kubelet's would be."""
 
     def __init__(self, kubelet: KubeletSimulator, resource: str, running: ExitStack) -> None:
+        wait_for(lambda: len(kubelet.connected().get(resource, ())) == 1, PATIENCE, f"one plugin for {resource}")
         (socket,) = kubelet.connected()[resource]
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = running.enter_context(
@@ -160,12 +161,13 @@ def at_once(calls: Sequence[Callable[[], str]]) -> list[str]:
     return said
 
 
-def metric(process: Process, name: str, label: str) -> dict[str, tuple[Mapping[str, str], float]]:
-    """The labels and the value of a metric of the plugin's, by one of the labels."""
+def programs(process: Process) -> dict[str, str]:
+    """What each function holds, by its id, as the metrics tell: a page may be as old as the scrape before."""
     families = text_string_to_metric_families(process.get("/metrics")[1])
-    wanted = f"device_plugin_fpga_{name}"
-    found: Iterable[Any] = (sample for family in families for sample in family.samples if sample.name == wanted)
-    return {sample.labels[label]: (sample.labels, sample.value) for sample in found}
+    found = (
+        sample.labels for family in families for sample in family.samples if sample.name == "device_plugin_fpga_function_info"
+    )
+    return {labels["device"]: labels["afu_id"] for labels in found}
 
 
 def wait_starts(process: Process, expected: Mapping[str, int], resource: str = NLB) -> None:
@@ -178,15 +180,15 @@ def _starts(process: Process, resource: str) -> dict[str, int]:
     samples = [sample for family in families for sample in family.samples if sample.labels.get("resource") == resource]
     named = {sample.name.removeprefix("device_plugin_fpga_"): sample.value for sample in samples}
     ended = {each.labels["outcome"]: each.value for each in samples if each.name.endswith("fpga_starts_total") and each.value}
-    done = {"programmed": named["programmings_total"], "reset": named["resets_total"]}
+    done = {"programmed": named.get("programmings_total", 0), "reset": named.get("resets_total", 0)}
     return {name: int(value) for name, value in {**ended, **done}.items()}
 
 
 def said(process: Process, resource: str) -> dict[str, tuple[str, str]]:
-    """Health and reason of each device, by ``/status``."""
+    """Health and reason of each device of a resource, by ``/status``; none while that is not known there."""
     resources: Any = json.loads(process.get("/status")[1])["resources"]
-    (found,) = (each for each in resources if each["name"] == resource)
-    return {device["id"]: (device["health"], device.get("reason", "")) for device in found["devices"]}
+    devices = (device for each in resources if each["name"] == resource for device in each["devices"])
+    return {device["id"]: (device["health"], device.get("reason", "")) for device in devices}
 
 
 def notices(process: Process) -> list[str]:

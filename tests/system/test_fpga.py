@@ -27,8 +27,8 @@ from tests.system.fpga import (
     Node,
     at_once,
     children,
-    metric,
     notices,
+    programs,
     said,
     wait_starts,
     waiting,
@@ -67,8 +67,11 @@ def node(
 
 
 @pytest.fixture
-def simulate(kubelet: KubeletSimulator, running: ExitStack, tmp_path: Path) -> Callable[..., Process]:
+def simulate(
+    kubelet: KubeletSimulator, running: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Process]:
     """Start a supervisor whose cards are those of the layout ``dfl-card``; of the plugin's section a test gives the rest."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # whoever is told to stop clears nothing away
 
     def start(resource: dict[str, Any], *script: str) -> Process:
         section = {
@@ -88,6 +91,11 @@ def ids(node: Node, count: int = 1) -> dict[str, list[str]]:
     return {resource: node.wait(resource, count) for resource in (NLB, DMA)}
 
 
+def reason(process: Process) -> str:
+    """Why the card that is to be reset is Unhealthy; empty where it is not."""
+    return said(process, RESET).get(CARD, ("", ""))[1]
+
+
 # --- programming ----------------------------------------------------------------------------------------------------------
 
 
@@ -97,15 +105,14 @@ def test_a_function_is_programmed_before_its_pod_starts(
     """Its container is told what it will hold; afterwards everybody sees it; when the container starts again it is reset."""
     process = simulate({"name": NLB, "unit": "region", "program": bitstreams.program()})
     wait_for(lambda: [*kubelet.devices(NLB).values()] == ["Healthy"], PATIENCE, "the region")
-    assert metric(process, "function_info", "device")[CARD][0]["afu_id"] == NLB0
+    wait_for(lambda: programs(process) == {CARD: NLB0, SECOND: NLB3}, PATIENCE, "the metrics")
     pod = kubelet.add_pod("pod", {NLB: 1})
     assert pod.phase == "Running", (pod.message, pod.containers)
     (info,) = msgspec.json.decode(pod.containers["main"].options.envs["FPGA_DEVICE_INFO"])
     assert (info["id"], info["afuId"]) == (CARD, NLB3)
-    wait_for(lambda: metric(process, "function_info", "device")[CARD][0]["afu_id"] == NLB3, PATIENCE, "the new AFU")
+    wait_for(lambda: programs(process) == {CARD: NLB3, SECOND: NLB3}, PATIENCE, "the new AFU")
     wait_starts(process, {"ready": 1, "programmed": 1, "reset": 0})
-    assert metric(process, "function_info", "device")[SECOND][0]["afu_id"] == NLB3
-    assert kubelet.restart_container("pod").phase == "Running"
+    assert waiting(kubelet.restart_container("pod")) == ""
     wait_starts(process, {"ready": 2, "programmed": 1, "reset": 1})
     assert_sound(kubelet)
 
@@ -125,10 +132,10 @@ def test_a_wrong_bitstream_is_an_error_of_the_pod_alone(
     assert f"{device} cannot be made ready: the bitstream nlb.gbs has the SHA-256 " in text
     assert len(text) < 400
     assert kubelet.devices(NLB) == {device: "Healthy"}
-    assert said(process, NLB) == {device: ("Healthy", "")}
-    assert metric(process, "function_info", "device")[CARD][0]["afu_id"] == NLB0
+    wait_for(lambda: said(process, NLB) == {device: ("Healthy", "")}, PATIENCE, "the status")
+    wait_for(lambda: programs(process).get(CARD) == NLB0, PATIENCE, "the metrics")
     bitstreams.write("nlb.gbs", right)
-    assert kubelet.start_container("pod").phase == "Running"
+    assert waiting(kubelet.start_container("pod")) == ""
     wait_starts(process, {"refused": 1, "ready": 1, "programmed": 1, "reset": 0})
 
 
@@ -141,13 +148,13 @@ def test_an_error_of_the_hardware_is_cleared_by_a_start(
     """The device is Unhealthy with the reason, which does not keep its own container from starting again."""
     process = simulate({"name": RESET, "reset": True}, f"after 100ms error {CARD} port/errors 0x20")
     kubelet.wait_devices(RESET, {CARD: "Unhealthy"}, PATIENCE)
-    wait_for(lambda: said(process, RESET)[CARD][0] == "Unhealthy", PATIENCE, "the status")
-    assert said(process, RESET)[CARD][1].startswith("Errors: ")
+    wait_for(lambda: reason(process).startswith("Errors: "), PATIENCE, "the status")
     assert Line(kubelet, RESET, running).pre_start(CARD) == ""
     kubelet.wait_devices(RESET, {CARD: "Healthy"}, PATIENCE)
     wait_starts(process, {"ready": 1, "programmed": 0, "reset": 1}, RESET)
 
 
+@pytest.mark.requires("patience")
 def test_hardware_that_fails_a_start_is_unhealthy_until_one_succeeds(node: Node) -> None:
     """Also when what has kept it from being ready is over; the sentence is in the pod's status."""
     process = node.start(resources=[{"name": RESET, "reset": True}])
@@ -158,15 +165,16 @@ def test_hardware_that_fails_a_start_is_unhealthy_until_one_succeeds(node: Node)
     text = waiting(node.kubelet.restart_container("pod"))
     assert f"{CARD} has failed: the FPGA manager of {CARD} is in the state 'write error' (reconfig CRC error)" in text
     node.become(changes.in_state(node.tree.machine, CARD, "unknown"))
-    wait_for(lambda: said(process, RESET)[CARD][1].startswith("ProgrammingFailed: "), PATIENCE, "what is left")
-    wait_for(lambda: "ManagerError" not in said(process, RESET)[CARD][1], PATIENCE, "the end of what is over")
-    assert said(process, RESET)[CARD][0] == "Unhealthy"
-    assert node.kubelet.restart_container("pod").phase == "Running"
+    wait_for(lambda: reason(process).startswith("ProgrammingFailed: "), PATIENCE, "what is left")
+    wait_for(lambda: "ManagerError" not in reason(process), PATIENCE, "the end of what is over")
+    assert node.kubelet.devices(RESET) == {CARD: "Unhealthy"}
+    assert waiting(node.kubelet.restart_container("pod")) == ""
     node.kubelet.wait_devices(RESET, {CARD: "Healthy"}, PATIENCE)
     wait_starts(process, {"ready": 2, "failed": 1, "programmed": 0, "reset": 2}, RESET)
     assert_sound(node.kubelet)
 
 
+@pytest.mark.requires("patience")
 def test_a_card_that_hangs_costs_its_own_container_alone(node: Node, running: ExitStack) -> None:
     """It is told in time, and the next card is ready at once; when the first answers again, it is ready at the next try."""
     node.cards(CARD, SECOND)
@@ -232,10 +240,11 @@ def test_a_region_in_use_is_programmed_for_nobody_else(node: Node, running: Exit
     wait_starts(process, {"programmed": 0, "reset": 0}, DMA)
     assert not node.kubelet.add_pod("second", {DMA: 1}).admitted
     node.kubelet.wait_devices(DMA, {dma: "Unhealthy"}, PATIENCE)
-    assert node.kubelet.restart_container("pod").phase == "Running"
+    assert waiting(node.kubelet.restart_container("pod")) == ""
     assert_sound(node.kubelet)
 
 
+@pytest.mark.requires("patience")
 def test_what_a_start_has_taken_is_taken(node: Node, running: ExitStack) -> None:
     """A start for an id shows who has the region, also where nobody remembers an Allocate: the other is refused."""
     node.start(**node.bitstreams.both())
@@ -244,7 +253,9 @@ def test_what_a_start_has_taken_is_taken(node: Node, running: ExitStack) -> None
     assert f"in use as {nlb} of {NLB}" in Line(node.kubelet, DMA, running).allocate(dma)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.requires("patience")), pytest.param(signal.SIGKILL)]
+)
 def test_a_hand_over_between_two_allocations(node: Node, running: ExitStack, number: signal.Signals) -> None:
     """The first was answered by the old process; the new one refuses the second, and the region is programmed for the first."""
     first = node.start(**node.bitstreams.both())
@@ -264,6 +275,24 @@ def test_a_hand_over_between_two_allocations(node: Node, running: ExitStack, num
     assert node.held() == {CARD: NLB3}
 
 
+@pytest.mark.requires("patience")
+def test_an_edit_takes_no_region_from_its_pod(node: Node, running: ExitStack) -> None:
+    """The resource of the pod is not offered any more; no other one gets its region for that, also after a restart."""
+    section = node.bitstreams.both()
+    process = node.start(**section)
+    (nlb,), (dma,) = ids(node).values()
+    assert node.kubelet.add_pod("pod", {NLB: 1}).phase == "Running"
+    left = {**section, "resources": section["resources"][1:], "lookInterval": 3600}
+    process.edit(plugins={"fpga": left})
+    process.wait_generation(2)
+    occupied = ("Occupied", f"its hardware is in use as {nlb} of {NLB}")
+    wait_for(lambda: said(process, DMA) == {dma: occupied}, PATIENCE, "the list")
+    process.kill()
+    process = node.start(**left)
+    wait_for(lambda: said(process, DMA) == {dma: occupied}, PATIENCE, "the list")
+    assert f"in use as {nlb} of {NLB}" in Line(node.kubelet, DMA, running).allocate(dma)
+
+
 def test_fifty_starts_at_once_on_eight_regions(node: Node, running: ExitStack) -> None:
     """All are ready in the end. Never are two at work on one region: the simulated drivers let a card be open but once."""
     node.cards(*CARDS[:8])
@@ -276,6 +305,7 @@ def test_fifty_starts_at_once_on_eight_regions(node: Node, running: ExitStack) -
     assert set(node.held().values()) == {NLB3}
 
 
+@pytest.mark.requires("patience")
 def test_of_two_starts_at_once_one_is_carried_out(node: Node, running: ExitStack) -> None:
     """On eight regions: each holds in the end what its winner asked for, and the other start has touched nothing."""
     node.cards(*CARDS[:8])
