@@ -18,11 +18,6 @@ def paths_of(units: Sequence[Unit]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for unit in units for each in unit.functions for path in nodes_of(each, unit.rule)))
 
 
-def functions_of(units: Sequence[Unit]) -> tuple[Function, ...]:
-    """What a container with these units can use, each once, in their order."""
-    return tuple({function.id: function for unit in units for function in unit.functions}.values())
-
-
 def lacking(unit: Unit) -> Iterator[str]:
     """What is not there, and a container would need."""
     for function in unit.functions:

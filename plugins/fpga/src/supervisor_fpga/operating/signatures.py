@@ -5,9 +5,6 @@ import binascii
 import ctypes
 from functools import cache
 
-SIZE = 64
-"""Bytes of a signature."""
-
 _ED25519 = 1087
 """OpenSSL's number (``EVP_PKEY_ED25519``)."""
 _DER = bytes.fromhex("302a300506032b6570032100")

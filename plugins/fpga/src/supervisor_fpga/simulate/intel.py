@@ -57,33 +57,36 @@ def dfl(card: Card) -> Function:
         itself,
         Device(base, "class/fpga_region"),
         _dfl_fme(fme, card),
-        Device(f"{fme}/dfl-fme-mgr.{card.index}", "bus/platform", driver="dfl-fme-mgr"),
-        Device(
-            f"{fme}/dfl-fme-mgr.{card.index}/fpga_manager/fpga{card.index}",
-            "class/fpga_manager",
-            {"name": "DFL FME FPGA Manager", "state": "unknown", "status": b""},
-        ),
-        Device(f"{fme}/dfl-fme-region.{card.index}", "bus/platform", driver="dfl-fme-region"),
-        Device(
-            f"{fme}/dfl-fme-region.{card.index}/fpga_region/region{2 * card.index + 1}",
-            "class/fpga_region",
-            {"compat_id": card.interface},
-        ),
+        *_dfl_programming(fme, card),
         *_dfl_sensors(fme, card.index),
     ]
     for at, afu in enumerate(card.afus):
-        bridge = f"{fme}/dfl-fme-br.{card.minor(at)}"
-        devices.append(Device(bridge, "bus/platform", driver="dfl-fme-bridge"))
-        devices.append(
-            Device(
-                f"{bridge}/fpga_bridge/br{card.minor(at)}",
-                "class/fpga_bridge",
-                {"name": "DFL FPGA FME Bridge", "state": "enabled"},
-            )
-        )
+        devices += _dfl_bridge(fme, card.minor(at))
         if afu is not None:
             devices.append(dfl_port(base, at, card.minor(at), afu))
     return Function(card.address, tuple(devices))
+
+
+def _dfl_programming(fme: str, card: Card) -> tuple[Device, ...]:
+    """What an engine has to program its regions."""
+    manager, region = f"{fme}/dfl-fme-mgr.{card.index}", f"{fme}/dfl-fme-region.{card.index}"
+    facts = {"name": "DFL FME FPGA Manager", "state": "unknown", "status": b""}
+    return (
+        Device(manager, "bus/platform", driver="dfl-fme-mgr"),
+        Device(f"{manager}/fpga_manager/fpga{card.index}", "class/fpga_manager", facts),
+        Device(region, "bus/platform", driver="dfl-fme-region"),
+        Device(f"{region}/fpga_region/region{2 * card.index + 1}", "class/fpga_region", {"compat_id": card.interface}),
+    )
+
+
+def _dfl_bridge(fme: str, number: int) -> tuple[Device, ...]:
+    """The bridge of a port, counted over all cards."""
+    bridge = f"{fme}/dfl-fme-br.{number}"
+    facts = {"name": "DFL FPGA FME Bridge", "state": "enabled"}
+    return (
+        Device(bridge, "bus/platform", driver="dfl-fme-bridge"),
+        Device(f"{bridge}/fpga_bridge/br{number}", "class/fpga_bridge", facts),
+    )
 
 
 def dfl_port(base: str, at: int, number: int, afu: str) -> Device:
