@@ -405,23 +405,23 @@ def test_processes_stuck_in_the_kernel_do_not_pile_up(border: NewBorder) -> None
     assert greet(here)
 
 
-def test_fifty_lives_leave_nothing_behind(border: NewBorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twenty_lives_leave_nothing_behind(border: NewBorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """No descriptor, no thread and no process."""
     monkeypatch.setattr("supervisor.border.backoff.FIRST", 0.0)
     here = border()
     counts = []
-    for _ in range(50):
+    for _ in range(20):
         greet(here)
         pid = here.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         until(lambda: not any(thread.name.endswith("keeper") for thread in threading.enumerate()))
         counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-    assert here.restarts == 49
+    assert here.restarts == 19
     # What the test before left to be tidied up may go while this one runs; what leaks comes with every life.
     descriptors, threads = zip(*counts, strict=True)
-    assert descriptors[-1] <= descriptors[9]
-    assert threads[-1] <= threads[9]
+    assert descriptors[-1] <= descriptors[4]
+    assert threads[-1] <= threads[4]
 
 
 def test_a_host_without_a_helper_socket_has_no_helper(installed: Path) -> None:

@@ -324,12 +324,12 @@ def test_processes_stuck_in_the_kernel_do_not_pile_up(installed: Path, folder: P
 def test_many_lives_leave_nothing_behind(
     start_helper: StartHelper, new_border: NewBorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The helper has as many descriptors and threads after fifty processes as after ten, and no zombie."""
+    """The helper has as many descriptors and threads after twenty processes as after five, and no zombie."""
     monkeypatch.setattr("supervisor.border.backoff.FIRST", 0.0)
     helper, here = start_helper(), new_border()
     proc = Path(f"/proc/{helper.process.pid}")
     counts = []
-    for life in range(50):
+    for life in range(20):
         greet(here)
         pid = here.pid or 0
         os.kill(pid, signal.SIGKILL) if life % 2 else here.restart("for this test")
@@ -337,7 +337,7 @@ def test_many_lives_leave_nothing_behind(
         until(lambda pid=pid: not Path(f"/proc/{pid}").exists() and len(list((proc / "task").iterdir())) == 1)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
         counts.append(len(list((proc / "fd").iterdir())))
         assert helper.log
-    assert counts[-1] <= counts[9]
+    assert counts[-1] <= counts[4]
 
 
 @pytest.mark.parametrize(
