@@ -23,6 +23,7 @@ from supervisor_fpga.backends.xrt import Xrt
 from supervisor_fpga.config import Declared, Vfio
 from supervisor_fpga.report import Function
 from supervisor_fpga.simulate.tree import Tree
+from tests.bed.scratch import scratch
 from tests.plugins.fpga.machines import MACHINES
 
 NOT_ASKED = ("uevent", "dev", "numa_node", "class", "vendor", "device")
@@ -51,22 +52,22 @@ texts = st.one_of(
     scope="module",
     params=["dfl_two_ports", "dfl_vf_of_card", "opae_tree", "kria", "u250_qdma", "ma35d", "vfio_vf", "declared_card"],
 )
-def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BackEnd, Tree]]:
-    """A machine, and the back end that reads it."""
+def planted(request: pytest.FixtureRequest) -> Iterator[tuple[BackEnd, Tree, list[Path]]]:
+    """A machine, the back end that reads it, and the attributes for which a driver may ask the hardware."""
     family = FAMILIES[request.param.partition("_")[0]]
-    tree = Tree(tmp_path_factory.mktemp("machine") / "tree", MACHINES[request.param]())
-    yield family(), tree
-    tree.close()
+    with scratch() as folder:
+        tree = Tree(folder / "tree", MACHINES[request.param]())
+        yield family(), tree, sorted(path for path in (tree.sys / "devices").rglob("*") if asked(path))
+        tree.close()
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
 @given(data=st.data())
-def test_nothing_that_hardware_says_is_too_odd(planted: tuple[BackEnd, Tree], data: st.DataObject) -> None:
+def test_nothing_that_hardware_says_is_too_odd(planted: tuple[BackEnd, Tree, list[Path]], data: st.DataObject) -> None:
     """In any of its attributes; each function keeps its id, or says why it has none."""
-    back_end, tree = planted
+    back_end, tree, files = planted
     host = Host(sysfs=str(tree.sys), dev=str(tree.dev))
     found = back_end.find(HostView(host)).functions
-    files = sorted(path for path in (tree.sys / "devices").rglob("*") if asked(path))
     chosen = data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=4, unique=True))
     before = {path: path.read_bytes() for path in chosen}
     try:
@@ -87,5 +88,5 @@ def test_nothing_that_hardware_says_is_too_odd(planted: tuple[BackEnd, Tree], da
 
 
 def asked(path: Path) -> bool:
-    """Whether it is an attribute for which a driver may ask the hardware."""
+    """Whether it is such an attribute."""
     return path.is_file() and not path.is_symlink() and path.name not in NOT_ASKED
