@@ -138,7 +138,7 @@ def test_a_shell_for_one_purpose_cannot_be_programmed(plant: Plant) -> None:
     """Its engine has no region, and so it has no interface id; that is no mistake."""
     before = MACHINES["dfl_a10"]()
     function = before.find(CARD)
-    parts = ("/dfl-fme-mgr.", "/dfl-fme-region.", "/dfl-fme-br")
+    parts = ("/dfl-fme-mgr.", "/dfl-fme-region.", "/dfl-fme-bridge.")
     devices = tuple(device for device in function.devices if not any(part in device.path for part in parts))
     (port,) = look(plant, before.with_function(structs.replace(function, devices=devices))).functions
     assert (port.programmable, port.interface_id, port.problem, port.afu_id) == ((), "", "", NLB0)

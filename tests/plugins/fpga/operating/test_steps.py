@@ -267,6 +267,14 @@ def test_a_port_that_is_disabled_is_not_ready(plant: Plant) -> None:
     assert yard.drivers.calls == RESETS
 
 
+def test_a_port_that_never_says_what_it_holds_is_reset(plant: Plant) -> None:
+    """Its driver has no file for that where the hardware tells of no accelerator; nothing is wrong then."""
+    yard = plant()
+    (afu_id,) = {file.resolve() for file in yard.tree.sys.rglob("dfl-port.0/afu_id")}
+    afu_id.unlink()
+    assert (yard.prepare(reset=True).outcome, yard.drivers.calls) == ("ready", RESETS)
+
+
 def test_a_port_that_is_shut_off_is_not_in_use(plant: Plant) -> None:
     """Its driver clears nothing then and says EBUSY, which means no other user: the hardware has failed."""
     yard = plant()

@@ -12,7 +12,7 @@ FAMILY = Family(
     home="fpga_region",
     port="dfl-port",
     fme="dfl-fme",
-    bridge="dfl-fme-br",
+    bridge="dfl-fme-bridge.",
     regions="dfl-fme-region.",
     module="dfl_afu",
 )

@@ -81,7 +81,7 @@ def _dfl_programming(fme: str, card: Card) -> tuple[Device, ...]:
 
 def _dfl_bridge(fme: str, number: int) -> tuple[Device, ...]:
     """The bridge of a port, counted over all cards."""
-    bridge = f"{fme}/dfl-fme-br.{number}"
+    bridge = f"{fme}/dfl-fme-bridge.{number}.auto"
     facts = {"name": "DFL FPGA FME Bridge", "state": "enabled"}
     return (
         Device(bridge, "bus/platform", driver="dfl-fme-bridge"),
