@@ -36,7 +36,7 @@ class Bitstreams:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.mkdir(mode=0o755)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file there in one step."""
