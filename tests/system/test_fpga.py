@@ -1,5 +1,6 @@
 """FPGAs through the whole supervisor: they are programmed before a container starts, and one region has one owner."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from tests.system.rig import Process, assert_sound, wait_for
 
 RESET = "fpga.example/reset"
 CARDS = tuple(f"0000:{bus:02x}:00.0" for bus in range(0x10, 0x20))
+FABRIC = "fpga0"
+"""Of the layout ``zynq``."""
 QUICK = {"holdDown": 0, "nonfatalErrors": "unhealthy"}
 
 
@@ -70,16 +73,16 @@ def node(
 def simulate(
     kubelet: KubeletSimulator, running: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Process]:
-    """Start a supervisor whose cards are those of the layout ``dfl-card``; of the plugin's section a test gives the rest."""
+    """Start a supervisor whose one resource is the first function of a layout; the rest of the resource a test gives."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # whoever is told to stop clears nothing away
 
-    def start(resource: dict[str, Any], *script: str) -> Process:
+    def start(resource: dict[str, Any], *script: str, layout: str = "dfl-card") -> Process:
         section = {
-            "simulate": {"layout": "dfl-card", "script": list(script)},
+            "simulate": {"layout": layout, "script": list(script)},
             "poll": 1,
             "health": QUICK,
-            "programming": ["dfl-ioctl"],
-            "resources": [{**resource, "match": [{"id": [CARD]}]}],
+            "programming": ["dfl-ioctl", "fpga-manager"],
+            "resources": [{**resource, "match": [{"id": [CARD, FABRIC]}]}],
         }
         return running.enter_context(Process(kubelet.paths, tmp_path, {"fpga": section}, Host()))
 
@@ -137,6 +140,21 @@ def test_a_wrong_bitstream_is_an_error_of_the_pod_alone(
     bitstreams.write("nlb.gbs", right)
     assert waiting(kubelet.start_container("pod")) == ""
     wait_starts(process, {"refused": 1, "ready": 1, "programmed": 1, "reset": 0})
+
+
+def test_a_fabric_is_programmed_at_each_start(
+    kubelet: KubeletSimulator, simulate: Callable[..., Process], bitstreams: Bitstreams
+) -> None:
+    """An embedded FPGA does not tell what it holds."""
+    bitstreams.write("design.bin", b"fabric")
+    program = {"bitstream": "design.bin", "sha256": hashlib.sha256(b"fabric").hexdigest()}
+    process = simulate({"name": NLB, "program": program}, layout="zynq")
+    wait_for(lambda: [*kubelet.devices(NLB).values()] == ["Healthy"], PATIENCE, "the fabric")
+    pod = kubelet.add_pod("pod", {NLB: 1})
+    assert waiting(pod) == ""
+    assert pod.containers["main"].options.envs["FPGA_DEVICES"] == FABRIC
+    assert waiting(kubelet.restart_container("pod")) == ""
+    wait_starts(process, {"ready": 2, "programmed": 2, "reset": 0})
 
 
 # --- health ---------------------------------------------------------------------------------------------------------------
@@ -293,10 +311,11 @@ def test_an_edit_takes_no_region_from_its_pod(node: Node, running: ExitStack) ->
     assert f"in use as {nlb} of {NLB}" in Line(node.kubelet, DMA, running).allocate(dma)
 
 
-def test_fifty_starts_at_once_on_eight_regions(node: Node, running: ExitStack) -> None:
+@pytest.mark.parametrize("isolation", ["thread", pytest.param("process", marks=pytest.mark.requires("patience"))])
+def test_fifty_starts_at_once_on_eight_regions(node: Node, running: ExitStack, isolation: str) -> None:
     """All are ready in the end. Never are two at work on one region: the simulated drivers let a card be open but once."""
     node.cards(*CARDS[:8])
-    process = node.start(**node.bitstreams.both())
+    process = node.start(**node.bitstreams.both(), isolation=isolation)
     found = ids(node, 8)[NLB]
     line = Line(node.kubelet, NLB, running)
     calls = [partial(line.pre_start, found[number % 8]) for number in range(50)]

@@ -18,16 +18,11 @@ Plant = Callable[..., Yard]
 
 def zynq(plant: Plant) -> Yard:
     """A Zynq whose kernel has the vendor's attributes, and where the kernel looks for firmware."""
-    yard = plant("layout zynq")
-    firmware_class(yard)
-    return yard
+    return plant("layout zynq")
 
 
 def firmware_class(yard: Yard) -> Path:
-    parameter = yard.tree.sys / "module/firmware_class/parameters/path"
-    parameter.parent.mkdir(parents=True)
-    parameter.write_text("\n")
-    return parameter
+    return yard.tree.sys / "module/firmware_class/parameters/path"
 
 
 def test_the_manager_loads_a_file(plant: Plant) -> None:
@@ -46,6 +41,15 @@ def test_what_it_holds_no_file_says(plant: Plant) -> None:
     wanted = yard.file("design.bin", b"fabric")
     assert yard.prepare(wanted, "fpga0", backend="manager").programmed
     assert yard.prepare(wanted, "fpga0", backend="manager").programmed
+
+
+def test_a_kernel_that_reads_no_firmware_by_itself_is_no_broken_fpga(plant: Plant) -> None:
+    """It has no parameter for that: the start is refused, and the device stays Healthy."""
+    yard = zynq(plant)
+    firmware_class(yard).unlink()
+    prepared = yard.prepare(yard.file("design.bin", b"fabric"), "fpga0", backend="manager")
+    assert (prepared.outcome, "firmware_class.path" in prepared.text) == ("refused", True)
+    assert yard.drivers.calls == []
 
 
 def test_another_directory_of_firmware_is_left_alone(plant: Plant) -> None:

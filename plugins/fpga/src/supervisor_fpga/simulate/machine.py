@@ -109,6 +109,7 @@ class Machine(Struct, frozen=True):
 def render(machine: Machine) -> TreeFiles:
     """All files, links and nodes below the root of the tree."""
     files: TreeFiles = dict.fromkeys(_FOLDERS, TreeFolder())
+    files["sys/module/firmware_class/parameters/path"] = b"\n"  # the kernel reads firmware from its own directories alone
     for module in machine.modules:
         files[f"sys/module/{module}/initstate"] = b"live\n"
     for device in machine.devices():

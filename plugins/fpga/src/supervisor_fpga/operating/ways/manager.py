@@ -56,6 +56,10 @@ class Manager:
     def _searched(self, job: Job) -> Iterator[None]:
         """While in here, the kernel finds bitstreams."""
         before = text(self._path)
+        if not os.path.lexists(self._path):
+            raise Stopped(
+                "refused", f"the kernel cannot be told to read bitstreams in {self._folder}: it has no firmware_class.path"
+            )
         if before not in {"", self._folder}:
             raise Stopped("refused", f"the kernel looks for firmware in {before} (firmware_class.path), not in {self._folder}")
         if before == self._folder:
