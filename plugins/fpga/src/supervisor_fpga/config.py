@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from supervisor_fpga.naming import CHANGING, bare_id, fields_of, id_problem, template_problem
-from supervisor_fpga.operating.messages import FILE_NAME
 from supervisor_fpga.report import Backend, Role
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -18,7 +17,12 @@ Path = Annotated[str, Meta(pattern=r"\A/[^\0]*\Z", max_length=4095, description=
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="a SHA-256 in lower-case hexadecimal")]
 FileName = Annotated[
-    str, Meta(pattern=rf"\A{FILE_NAME}\Z", max_length=255, description="a file below the directory of bitstreams")
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9_][-+._A-Za-z0-9]*(/[A-Za-z0-9_][-+._A-Za-z0-9]*){0,15}\Z",
+        max_length=255,
+        description="a file below the directory of bitstreams",
+    ),
 ]
 UnitKind = Literal["function", "region", "card", "group"]
 Way = Literal["dfl-ioctl", "fpga-manager", "fpgad", "xrt", "command"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from supervisor_fpga.operating import gbs, signatures
-from supervisor_fpga.operating.messages import FILE_NAME, Bitstream
+from supervisor_fpga.operating.messages import Bitstream
 from supervisor_fpga.operating.outcome import Clock, Stopped
 
 MOST = 512 << 20
@@ -24,7 +24,7 @@ KEY = "key.pem"
 """In the directory of bitstreams: the public key. Where it is, nothing is programmed without a signature."""
 
 _PIECE = 1 << 20
-_NAME = re.compile(FILE_NAME)
+_NAME = re.compile(r"[A-Za-z0-9_][-+._A-Za-z0-9]*(/[A-Za-z0-9_][-+._A-Za-z0-9]*){0,15}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 Stamp = tuple[int, int, int, int, int]

@@ -14,10 +14,6 @@ BITSTREAMS = "/var/lib/device-plugin-supervisor/bitstreams"
 """Where the process finds bitstreams, and only there, unless its own environment says otherwise (``FPGA_BITSTREAMS``)."""
 
 
-FILE_NAME = r"[A-Za-z0-9_][-+._A-Za-z0-9]*(/[A-Za-z0-9_][-+._A-Za-z0-9]*){0,15}"
-"""A file below that directory: no way leads out of it, and nothing is hidden."""
-
-
 class Options(Struct, frozen=True):
     """What the process is started with. Which files and devices it may touch is not among it: a directory that is not the kernel's own
     sysfs does not count, and in the helper these are ``/sys`` and ``/dev``. Only its environment says otherwise (``settings``).
