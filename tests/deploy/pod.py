@@ -47,6 +47,18 @@ def arguments(
     return [*_security(store, pod, container), *_mounts(pod, container, sources), *entry, image, *told]
 
 
+def helper_arguments(store: Store, sources: Mapping[str, Path], *more: str, components: tuple[str, ...]) -> list[str]:
+    """The same for the helper, with its mounts and without its privilege, which would be this machine's; ``more`` are further options.
+
+    Without the host's ``/dev`` as well: of devices nothing can be shown here.
+    """
+    pod, _ = manifest(*components)
+    (container,) = (each for each in pod["containers"] if each["name"] == "helper")
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounted = container | {"volumeMounts": [mount for mount in container["volumeMounts"] if mount["name"] != "dev"]}
+    return [*_confined(store), *_mounts(pod, mounted, sources), *more, IMAGE, *container["args"]]
+
+
 def _security(store: Store, pod: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
     """Refuses a manifest that asks for what is not understood here: nothing would be proved of it."""
     context = {**container["securityContext"]}
@@ -54,6 +66,10 @@ def _security(store: Store, pod: Mapping[str, Any], container: Mapping[str, Any]
     assert context == _SECURITY
     assert pod["securityContext"] == _POD_SECURITY
     assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys()
+    yield from _confined(store)
+
+
+def _confined(store: Store) -> Iterator[str]:
     yield from ("--user", "0:0", "--cap-drop=ALL", "--security-opt", "no-new-privileges")
     yield from ("--read-only", "--read-only-tmpfs=false")
     if not store.seccomp:
@@ -65,7 +81,7 @@ def _mounts(pod: Mapping[str, Any], container: Mapping[str, Any], sources: Mappi
     for mount in container["volumeMounts"]:
         volume = volumes[mount["name"]]
         mode = "ro" if mount.get("readOnly") else "rw"
-        if "emptyDir" in volume:
+        if "emptyDir" in volume and mount["name"] not in sources:
             yield f"--mount=type=tmpfs,destination={mount['mountPath']},{mode}"
             continue
         source = sources.get(mount["name"]) or volume["hostPath"]["path"]
@@ -104,6 +120,20 @@ class Place:
         for name in ("cdi", "device-info"):
             self.sources[name] = self.folder / name
             self.sources[name].mkdir()
+
+    def operate(self, socket: Path) -> None:
+        """Have the component that programs FPGAs, and its directories: bitstreams are made by the test, the helper's socket has a short path."""
+        self.components = ("components/fpga-programming",)
+        self.sources["helper-socket"] = socket
+        for name in ("bitstreams", "fpga-locks"):
+            self.sources[name] = self.folder / name
+        self.sources["fpga-locks"].mkdir(mode=0o755)
+
+    def helping(self, store: Store, *more: str) -> Container:
+        """The helper's container of the pod, to be entered; ``more`` are further options of podman's."""
+        return Container(
+            store, self.folder / "helper.log", *helper_arguments(store, self.sources, *more, components=self.components)
+        )
 
     def running(self, store: Store, image: str = IMAGE) -> Container:
         """The container of the pod, to be entered."""

@@ -1,17 +1,23 @@
 """Containers of the image do their whole job, with no more rights and mounts than the DaemonSet gives them."""
 
+import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from supervisor import TreeDevice
+from supervisor import Border, TreeDevice
 from supervisor.demo.gadget import LoopDevice
+from supervisor.host import Host
 from supervisor.kubelet.simulator import EventKind, KubeletSimulator
 from supervisor.testing import FakeHost
+from supervisor_fpga.operating.messages import GRACE, PROGRAM, Bitstream, Options, Prepare, Prepared
+from supervisor_fpga.simulate.intel import NLB3
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.layouts import layout
 from supervisor_infiniband.simulate.tree import Tree
@@ -19,7 +25,8 @@ from tests.bench import procfs
 from tests.deploy.image import Store, descendants
 from tests.deploy.others import third_party
 from tests.deploy.pod import NEVER, Place, arguments
-from tests.system.rig import assert_sound
+from tests.system.fpga import CARD, NLB, Bitstreams
+from tests.system.rig import assert_sound, wait_for
 
 pytestmark = [
     pytest.mark.requires("root", "namespaces", "buildah", "podman", "crun", "index", "kustomize", "patience"),
@@ -34,6 +41,10 @@ VF = "rdma/vf"
 NO_CAPABILITIES = {f"Cap{kind}": "0" * 16 for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
 DISKS = range(600, 700)
 """Loop devices that no other test makes."""
+TOOL = """#!/bin/sh
+[ "$1 $2 $3" = "program board0 /var/lib/device-plugin-supervisor/bitstreams/good.bin" ] || { echo no such board; exit 3; }
+"""
+"""A vendor's, as an administrator would wrap it."""
 LOOK = """
 import json, os, sys
 def attempt(path):
@@ -58,6 +69,13 @@ def disk() -> Iterator[LoopDevice]:
     made = LoopDevice(DISKS)
     yield made
     made.close()
+
+
+@pytest.fixture
+def socket() -> Iterator[Path]:
+    """A directory for the helper's socket, whose path must be short."""
+    with TemporaryDirectory(prefix="h", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -178,6 +196,74 @@ def test_files_for_runtimes_need_the_component(store: Store, place: Place, fabri
         assert not main.options.devices
         directories = {"/run/cdi", "/run/k8s.cni.cncf.io/devinfo/dp"}  # where a Debian's /var/run leads
         assert writable(container.pid) == {"/var/lib/kubelet/device-plugins"} | directories
+
+
+def test_an_fpga_is_programmed_before_its_container_starts(store: Store, place: Place, socket: Path) -> None:
+    """By a child of the supervisor, as the helper has nothing to do with simulated ones; bitstreams come from where the component mounts them."""
+    place.operate(socket)
+    made = Bitstreams(place.sources["bitstreams"])
+    place.config["plugins"]["fpga"] = made.both() | {"simulate": {"layout": "dfl-card"}}
+    place.write()
+    with place.running(store) as container:
+        place.kubelet.wait_registered(NLB)
+        given = place.kubelet.add_pod("tenant", {NLB: 1})
+        assert given.admitted, given.message
+        main = given.containers["main"]
+        assert main.running, main.waiting_message
+        assert [node.container_path for node in main.options.devices] == ["/dev/dfl-port.0"]
+        (told,) = json.loads(main.options.envs["FPGA_DEVICE_INFO"])
+        assert (told["id"], told["afuId"]) == (CARD, NLB3)
+        held = f'function_info{{device="{CARD}",name="dfl-port.0",backend="dfl"'
+        place.kubelet.wait_for(
+            lambda: any(held in line and NLB3 in line for line in container.get("/metrics").splitlines()),
+            10,
+            "the new function",
+        )
+        memory = {}
+        for child in descendants(container.pid):
+            assert status(child).items() >= NO_CAPABILITIES.items()
+            memory[Path(f"/proc/{child}/cmdline").read_text().split("\0")[3]] = procfs.usage(child).rss
+        assert writable(container.pid) == {"/var/lib/kubelet/device-plugins"}
+        print(f"{procfs.usage(container.pid).rss:.1f} MB resident, and {memory} MB of the processes for FPGAs")
+    assert_sound(place.kubelet)
+
+
+def test_the_helper_operates_with_what_the_component_mounts(store: Store, place: Place, socket: Path) -> None:
+    """Its root cannot be written: bitstreams, locks of the host and a tool of the administrator's are all that it needs besides devices."""
+    place.operate(socket)
+    made = Bitstreams(place.sources["bitstreams"])
+    made.write("good.bin", b"good")
+    made.write("bad.bin", b"bad")
+    tools = place.folder / "tools"
+    tools.mkdir(mode=0o755)
+    (tools / "program").write_text(TOOL)
+    (tools / "program").chmod(0o755)
+    host = Host(sysfs="/nonexistent", dev="/nonexistent", helper_socket=str(socket / "helper.sock"))
+
+    def prepare(function: str, backend: str, name: str, content: bytes) -> Prepared:
+        wanted = Bitstream(name, hashlib.sha256(content).hexdigest())
+        request = Prepare(function, function, backend, time.monotonic() + 20, wanted, ("command", "dfl-ioctl"))
+        return border.ask(request, Prepared, request.deadline + GRACE)
+
+    with place.helping(store, f"--volume={tools}:/opt/fpga:ro", "--env=FPGA_COMMAND=/opt/fpga/program") as container:
+        wait_for((socket / "helper.sock").is_socket)
+        border = Border(PROGRAM, host, Options("/nonexistent", "/nonexistent"))
+        try:
+            assert border.where.startswith("helper")
+            ready = prepare("board0", "declared", "good.bin", b"good")
+            assert (ready.outcome, ready.programmed) == ("ready", True), ready
+            failed = prepare("board0", "declared", "bad.bin", b"bad")
+            assert (failed.outcome, failed.text) == ("refused", "program ended with 3: no such board")
+            refused = prepare("board1", "declared", "good.bin", b"better")
+            assert (refused.outcome, "SHA-256" in refused.text) == ("refused", True), refused
+            # A supervisor that simulates cards, or somebody in its place, gets nobody's: here are the machine's own.
+            absent = prepare(CARD, "dfl", "good.bin", b"good")
+            assert (absent.outcome, absent.text) == ("failed", f"there is no PCI function {CARD} now")
+        finally:
+            border.close()
+        assert writable(container.pid) == {"/run/device-plugin-supervisor", "/run/device-plugin-supervisor/fpga"}
+        half_done = {path.name.partition("-")[0]: path.stat().st_size > 0 for path in place.sources["fpga-locks"].iterdir()}
+        assert half_done == {"board0": True, "board1": False}  # whoever comes later knows
 
 
 def test_a_device_can_be_seen_but_not_opened(store: Store, place: Place) -> None:
