@@ -1,10 +1,12 @@
 """FPGAs for the system tests: a node whose cards are files, bitstreams for them, and what a kubelet may ask."""
 
+import fcntl
 import hashlib
 import json
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,14 @@ class Node:
         wanted = ["Healthy"] * count
         wait_for(lambda: [*self.kubelet.devices(resource).values()] == wanted, PATIENCE, f"{count} of {resource}")
         return sorted(self.kubelet.devices(resource))
+
+    @contextmanager
+    def region_locked(self, card: str) -> Iterator[Path]:
+        """Have the lock of a region that was made ready before, as somebody who operates it; the lock's file."""
+        (path,) = (self.tree.root / "locks").glob(f"{card}_region*.lock")
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield path
 
     def held(self) -> dict[str, str]:
         """What each region holds now, by the card's address."""
@@ -218,4 +228,14 @@ def children(pid: int) -> dict[int, str]:
         ):
             if parent == pid and module in command:
                 found[int(folder.name)] = name
+    return found
+
+
+def opened(pid: int) -> list[str]:
+    """The files that a process has open; none once it is gone."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(os.readlink(entry))
     return found

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.system.fpga import (
     at_once,
     children,
     notices,
+    opened,
     programs,
     said,
     wait_starts,
@@ -291,6 +293,40 @@ def test_a_hand_over_between_two_allocations(node: Node, running: ExitStack, num
     assert f"in use as {nlb} of {NLB}" in line.pre_start(dma)
     assert Line(node.kubelet, NLB, running).pre_start(nlb) == ""
     assert node.held() == {CARD: NLB3}
+
+
+@pytest.mark.requires("patience")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_hand_over_while_a_function_is_made_ready(node: Node, running: ExitStack, number: signal.Signals) -> None:
+    """The start fails with its process, whose programs let go of the region: the next try succeeds."""
+    first = node.start(**node.bitstreams.both())
+    (nlb,), _ = ids(node).values()
+    standby = node.start(**node.bitstreams.both())
+    standby.wait_ready("standing by")
+    assert waiting(node.kubelet.add_pod("pod", {NLB: 1})) == ""
+    line = Line(node.kubelet, NLB, running)
+    with node.region_locked(CARD) as lock, ThreadPoolExecutor(1) as pool:
+        interrupted = pool.submit(line.pre_start, nlb)
+        wait_for(lambda: any(str(lock) in opened(pid) for pid in children(first.pid)), PATIENCE, "the wait for the region")
+        first.signal(number)
+        assert interrupted.result(PATIENCE) != ""
+        first.wait()
+        standby.wait_ready("active")
+    wait_for(lambda: waiting(node.kubelet.restart_container("pod")) == "", PATIENCE, "a start by the new owner")
+    assert node.held() == {CARD: NLB3}
+
+
+@pytest.mark.requires("patience")
+def test_a_pod_has_two_regions_by_two_resources(node: Node) -> None:
+    """Whatever the kubelet's lists said when it chose the second one: it is advised to take what is still free."""
+    node.cards(CARD, SECOND)
+    node.start(**node.bitstreams.both())
+    ids(node, 2)
+    pod = node.kubelet.add_pod("pod", containers={"first": {NLB: 1}, "second": {DMA: 1}})
+    assert pod.phase == "Running", (pod.message, pod.containers)
+    assert sorted(node.held().values()) == sorted([NLB0, NLB3])
+    assert not node.kubelet.add_pod("third", {NLB: 1}).admitted
+    assert_sound(node.kubelet)
 
 
 @pytest.mark.requires("patience")
