@@ -175,10 +175,11 @@ def test_xrt_resets_before_it_programs(plant: Plant) -> None:
 def test_what_xrt_has_programmed_is_verified(plant: Plant) -> None:
     """The tool's word is not enough where the driver tells which bitstream the card has."""
     yard = plant("u250")
-    wanted = yard.file("a.xclbin", b"x", afu_id="5" * 32)
+    spelt = "-".join(("5" * 8, "5" * 4, "5" * 4, "5" * 4, "5" * 12))
+    wanted = yard.file("a.xclbin", b"x", afu_id=spelt)
     prepared = yard.prepare(wanted, user(yard), backend="xrt", ways=("xrt",))
     assert (prepared.outcome, prepared.text.startswith(f"after programming, {user(yard)} says ")) == ("failed", True)
-    yard.attribute("xclbinuuid", "-".join(("5" * 8, "5" * 4, "5" * 4, "5" * 4, "5" * 12)))
+    yard.attribute("xclbinuuid", spelt)
     assert yard.prepare(wanted, user(yard), backend="xrt", ways=("xrt",)).afu_id == "5" * 32
     yard.attribute("xclbinuuid", "(null)")
     assert yard.prepare(function=user(yard), backend="xrt", reset=True).outcome == "ready"
