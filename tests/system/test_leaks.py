@@ -1,6 +1,7 @@
 """Nothing grows: after many lives of the kubelet there are as many threads and descriptors as before. A gate, not a measurement."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def descriptors(pid: int) -> int:
 def resident(pid: int) -> int:
     """Bytes of memory in use."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def arenas(pid: int) -> int:
+    """How many arenas glibc has made besides the main one: 64 MiB each, aligned to that, and most of it only reserved."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    halves = re.findall(r"^(\w+)-(\w+) rw-p \S+ 00:00 0 *\n\2-\w+ ---p", maps, re.MULTILINE)
+    return sum(int(begin, 16) % (64 << 20) == 0 for begin, _ in halves)
 
 
 def another_kubelet(kubelet: KubeletSimulator) -> None:
@@ -59,3 +67,12 @@ def test_many_lives_leave_nothing_behind(
     assert resident(served.pid) - memory < GROWTH
     assert registered(kubelet, kubelet.events.since()[-1].life) >= 1
     assert_sound(kubelet)
+
+
+def test_all_threads_share_one_arena(kubelet: KubeletSimulator, served: Process) -> None:
+    """However many threads there are: what each arena keeps of its own peak is growth that no bound on objects holds."""
+    for _ in range(5):
+        another_stream(kubelet)
+    assert served.get("/metrics")[0] == 200
+    assert threads(served.pid) > 3
+    assert arenas(served.pid) == 0
