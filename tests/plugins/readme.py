@@ -17,6 +17,7 @@ from msgspec import inspect
 from supervisor import MetricFamily
 from supervisor.config import API_VERSION, KIND
 from supervisor.families import exposed_name
+from supervisor.plugins import installed
 
 REQUIRED = "required"
 SUFFIXES = {"gauge": "", "counter": "_total", "info": "_info"}
@@ -134,8 +135,10 @@ def _config(document: dict[str, Any], folder: Path) -> Path:
     host = {name: str(folder / name) for name in ("sysfs", "dev", "proc", "runUdev")}
     for root in host.values():
         Path(root).mkdir(parents=True)
+    off = {package.name: {"enabled": False} for package in installed()}  # but those that it is about
+    plugins = {"plugins": off | document["plugins"]}
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({"apiVersion": API_VERSION, "kind": KIND, "host": host, **document}))
+    config.write_text(yaml.safe_dump({"apiVersion": API_VERSION, "kind": KIND, "host": host, **document, **plugins}))
     return config
 
 
