@@ -1,9 +1,8 @@
 """A region of an FPGA from its first container to that of another resource: it is free when the kubelet's lists show so."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,7 +31,7 @@ def made(folder: Path, kubelet: KubeletSimulator, running: ExitStack, monkeypatc
     return node
 
 
-def change_hands(node: Node, process: Process, again: Any, patience: float) -> None:
+def change_hands(node: Node, process: Process, again: Callable[[], Process], patience: float) -> None:
     """A pod has the region, over a restart of the supervisor; after its end another resource's pod gets it, with what that wants."""
     (nlb,), (dma,) = node.wait(NLB, 1), node.wait(DMA, 1)
     taken = ("Occupied", f"its hardware is in use as {nlb} of {NLB}")
