@@ -10,11 +10,11 @@ import pytest
 from msgspec import structs
 
 from supervisor import Trouble
+from supervisor.crew import STALL
 from supervisor_infiniband.report import Change, Poll, PortState
 from supervisor_infiniband.simulate import changes
 from supervisor_infiniband.simulate.machine import Machine
 from supervisor_infiniband.simulate.tree import Tree
-from supervisor.crew import STALL
 from supervisor_infiniband.sysfs.survey import Key, Survey
 from supervisor_infiniband.sysfs.watching import Watcher
 from tests.plugins.infiniband.sysfs.conftest import survey, until
