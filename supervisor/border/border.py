@@ -6,7 +6,7 @@ import random
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +23,13 @@ from supervisor.errors import AllocationRefused, BorderFailed, PluginRefused
 from supervisor.host import Host
 
 T = TypeVar("T")
+
+_LISTENS = 5.0
+"""Seconds until a new process has to listen."""
+_LONGEST_PAUSE = 30.0
+"""Seconds between two tries to listen to a process that keeps ending."""
+_IDLE = 2.0
+"""Seconds between two questions whether there is something to listen to by now."""
 
 
 class BorderLimits(msgspec.Struct, frozen=True):
@@ -146,6 +153,30 @@ class Border:
         except BorderFailed as error:
             raise self._named(error) from error
         return BorderStream(life, connection, kind, self.limits.beat, self._named)
+
+    async def follow(
+        self, request: msgspec.Struct, kind: type[T], absent: Callable[[], bool]
+    ) -> AsyncGenerator[T | None, None]:
+        """What answers a request, as it comes, for ever; the program is started for that, but not while all is ``absent``.
+
+        ``None`` comes where something may have been missed: whenever a stream has ended.
+        """
+        import trio  # not at the top: programs, and who only asks, need none
+
+        pause = 1.0
+        while True:
+            while absent():  # noqa: ASYNC110  # where the host's events do not come, nobody tells
+                await trio.sleep(_IDLE)
+            try:
+                await trio.to_thread.run_sync(self.open, time.monotonic() + _LISTENS, abandon_on_cancel=True)
+                with self.connect(request, kind) as stream:
+                    async for each in stream:
+                        pause = 1.0
+                        yield each
+            except BorderFailed:
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            yield None
 
     def restart(self, because: str) -> None:
         """Kill the process; the next ``ask`` has a new one. Waits for nothing."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec import structs
@@ -14,12 +15,6 @@ from supervisor_infiniband.config import InfinibandConfig
 from supervisor_infiniband.report import Change, Poll, RdmaDevice, Report
 from supervisor_infiniband.sysfs.messages import NO_MODULE, PROGRAM, Compare, Compared, Look, Options, Seen, Told, Watch
 
-START = 5.0
-"""Seconds until a new process has to listen."""
-LONGEST_PAUSE = 30.0
-"""Seconds between two tries to listen to a process that keeps ending."""
-IDLE = 2.0
-"""Seconds between two looks whether the kernel knows of RDMA devices by now."""
 FOLLOWING = 5.0
 """Seconds for which ports may be followed without a look: what else there is may change without a trace in names and inodes."""
 _MOST_TOLD = 256
@@ -93,23 +88,10 @@ class Probe:
         """What is newer than the newest look, as it comes, for ever. Whenever something may have been missed, that is a ``structure``
         that has changed.
         """
-        import trio  # not at the top: looks need none
-
-        pause = 1.0
-        while True:
-            while self._has_none:  # noqa: ASYNC110  # where the host's events do not come, nobody tells
-                await trio.sleep(IDLE)
-            try:
-                await trio.to_thread.run_sync(self._open, abandon_on_cancel=True)
-                with self._border.connect(self._watch, Told) as stream:
-                    async for told in stream:
-                        pause = 1.0
-                        if (poll := self._newer(told)) != Poll():
-                            yield poll
-            except BorderFailed:
-                await trio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            yield Poll(structure=True)
+        async with aclosing(self._border.follow(self._watch, Told, lambda: self._has_none)) as stream:
+            async for told in stream:
+                if (poll := Poll(structure=True) if told is None else self._newer(told)) != Poll():
+                    yield poll
 
     def close(self) -> None:
         """End the process for good."""
@@ -122,9 +104,6 @@ class Probe:
 
     def _ask(self) -> Seen:
         return self._border.ask(Look(), Seen, time.monotonic() + self._deadline)
-
-    def _open(self) -> None:
-        self._border.open(time.monotonic() + START)
 
     def _newer(self, told: Told) -> Poll:
         """What is left of a poll when that is dropped which a newer look knows better."""
