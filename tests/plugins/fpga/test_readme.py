@@ -1,6 +1,10 @@
 """The README of the package says what the code does: its examples are accepted, and its tables are complete and right."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -14,11 +18,13 @@ from supervisor_fpga.health import STATES, Monitor
 from supervisor_fpga.health.policy import FAULTS
 from supervisor_fpga.metrics import families
 from supervisor_fpga.naming import FIELDS, fields_of
+from supervisor_fpga.operating import gbs
 from supervisor_fpga.operating.messages import BITSTREAMS
 from supervisor_fpga.operating.settings import Settings
 from supervisor_fpga.presets import DEFAULT, PRESETS
 from supervisor_fpga.report import Backend, Evidence, Report, Role, Sensor
 from supervisor_fpga.rules import offer
+from supervisor_fpga.simulate.intel import A10_INTERFACE, NLB3
 from supervisor_fpga.simulate.layouts import NAMES, layout
 from supervisor_fpga.simulate.script import parse
 from supervisor_fpga.tally import Tally
@@ -38,6 +44,15 @@ def test_every_example_is_accepted() -> None:
         ((name, section),) = document["plugins"].items()
         assert name == "fpga"
         offer(Report((dfl(),)), msgspec.convert(section, FpgaConfig))
+
+
+def test_the_bitstream_for_simulated_cards_can_be_made_as_told(tmp_path: Path) -> None:
+    """By the command as it stands, and it fits the card of the layout."""
+    (command,) = re.findall(r"```sh\n(python3 -c .*?)\nsha256sum", README.text, re.DOTALL)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-euc", command], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    header = gbs.header((tmp_path / "nlb.gbs").read_bytes())
+    assert (header.interface_id, header.afu_id) == (A10_INTERFACE, NLB3)
 
 
 def test_every_key_is_told_with_its_default() -> None:
