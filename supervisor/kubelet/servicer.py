@@ -119,6 +119,8 @@ class Servicer:
 
     def _accept(self, inventory: Inventory, payload: bytes) -> None:
         self._inventory = inventory
+        # Nobody asks of what is not listed: an id that may be held stays in the list.
+        self.last_allocated = {known: at for known, at in self.last_allocated.items() if known in inventory.index}
         if payload != self._payload:  # edits and reasons may differ in what looks the same to the kubelet
             self._payload = payload
         self.note(listed=True, list_problem="", pre_start_required=inventory.pre_start_required)

@@ -289,6 +289,15 @@ def test_containers_get_the_edits_of_their_devices(rig: Rig) -> None:
     rig.wait_while(lambda: rig.wire.counts()[WIDGET].allocations["ok"] != 1)
 
 
+def test_what_left_the_list_is_remembered_no_longer(rig: Rig) -> None:
+    """Of ids that come and go for ever, those that are gone have no last ``Allocate``."""
+    feed = rig.offer(devices(1, "a"))
+    rig.client().allocate(["a0"])
+    assert rig.wire.last_allocated().keys() == {"a0"}
+    feed.publish(inventory(devices(1, "b")))
+    rig.wait_while(lambda: "a0" in rig.wire.last_allocated())
+
+
 def test_refusals_have_a_status_and_a_short_text(rig: Rig) -> None:
     """Unknown, unhealthy, nothing asked for, and two devices at one path: the text lands in the pod's status."""
     clash = [Device(f"c{n}", edits=ContainerEdits((DeviceNode(f"/dev/c{n}", "/dev/c"),))) for n in range(2)]
