@@ -141,14 +141,18 @@ def test_every_name_that_is_promised_is_there() -> None:
         supervisor.Bordr  # type: ignore[attr-defined]  # noqa: B018 - that is the point
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
+@pytest.mark.parametrize(
+    "package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"]
+)
 def test_the_tested_code_is_the_meant_one(package: str) -> None:
     """Beside a checkout the tests run against it; elsewhere, against what is installed."""
     (home,) = importlib.import_module(package).__path__
     assert Path(home).is_relative_to(ROOT if (ROOT / "supervisor").exists() else sysconfig.get_path("purelib"))
 
 
-@pytest.mark.parametrize("package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"])
+@pytest.mark.parametrize(
+    "package", ["supervisor", "supervisor_fpga", "supervisor_generic", "supervisor_infiniband", "supervisor_nvidia_gpu"]
+)
 def test_the_package_is_marked_as_typed(package: str) -> None:
     """Type checkers of plugin authors read our annotations."""
     assert (importlib.resources.files(package) / "py.typed").is_file()

@@ -36,7 +36,7 @@ def looks(lab: Lab, rounds: int) -> Iterator[Row]:
     first, later, beside, started = [], [], [], []
     for _ in range(rounds):
         with _probe(lab) as (probe, tree):
-            probe._open()
+            probe._border.open(time.monotonic() + PATIENCE)
             first.append(_milliseconds(probe.look))
             later.append(statistics.median(_milliseconds(probe.look) for _ in range(LOOKS)))
             tree.become(hanging(tree.machine, tree.machine.functions[-1].id, hangs=True))

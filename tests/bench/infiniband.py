@@ -47,7 +47,7 @@ def looks(lab: Lab, rounds: int) -> Iterator[Row]:
     first, later, started = [], [], []
     for _ in range(rounds):
         with _probe(lab) as (probe, _):
-            probe._open()
+            probe._border.open(time.monotonic() + PATIENCE)
             first.append(_milliseconds(probe.look))
             later.append(statistics.median(_milliseconds(probe.look) for _ in range(LOOKS)))
         with _probe(lab) as (probe, _):
