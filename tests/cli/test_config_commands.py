@@ -25,7 +25,7 @@ def test_a_good_file_is_fine(machine: Machine) -> None:
     machine.configure("plugins: {widgets: {count: 1}}\n")
     answer = machine.run("check-config", machine.config)
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.startswith(f"{machine.config}: fine. On: infiniband, widgets.")
+    assert answer.out.startswith(f"{machine.config}: fine. On: fpga, infiniband, widgets.")
     assert "  - widgets: acme.example/widget: 2 devices\n" in answer.out
     assert "  - widgets: the widget driver is old\n" in answer.out
     assert "widgets: acme.example/widget, device two words: " in " ".join(answer.out.split())

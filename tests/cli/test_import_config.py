@@ -56,7 +56,7 @@ def test_the_result_passes_check_config(machine: Machine) -> None:
     assert answer.out == f"{HEAD}plugins:\n  widgets:\n    count: 3\n    resourceName: acme.example/widget\n"
     ours = machine.config.with_name("ours.yaml")
     ours.write_text(f"{answer.out}  nvidia-gpu: {{enabled: false}}\n")
-    assert "fine. On: infiniband, widgets" in machine.run("check-config", ours).out
+    assert "fine. On: fpga, infiniband, widgets" in machine.run("check-config", ours).out
 
 
 def test_strict_minds_what_is_lost(machine: Machine) -> None:

@@ -157,7 +157,7 @@ def test_nothing_to_offer_is_said(machine: Machine) -> None:
     """With where to look next; a plugin that looked and found nothing is another thing than none."""
     answer = machine.ask("devices")
     assert (answer.code, answer.out) == (0, "Nothing is offered: the plugins found no hardware of theirs.\n")
-    machine.configure("plugins: {infiniband: {enabled: false}}\n")
+    machine.configure("plugins: {fpga: {enabled: false}, infiniband: {enabled: false}}\n")
     answer = machine.ask("devices")
     assert answer.code == 0
     assert answer.out.startswith("Nothing is offered: no ")
