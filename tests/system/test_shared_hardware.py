@@ -225,6 +225,7 @@ def test_where_nobody_can_be_asked_the_setting_brings_it_back(short_dir: Path, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.requires("patience")
 def test_the_end_of_the_pod_brings_it_back(kubelet: KubeletSimulator, start: Start) -> None:
     """After a minute of quiet and two readings, and one more because podresources and the checkpoint disagree."""
     start()
