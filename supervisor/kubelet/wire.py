@@ -161,6 +161,7 @@ class Wire:
             if service.servicer.level.streams:
                 await service.servicer.quiet(GRACE)
                 service.servicer.end_streams()
+                await service.servicer.quiet(PARTING)  # what is asked before the kubelet has seen the end is answered, too
             await _stop_all(service, PARTING)
             service.servicer.note(bound=False)  # a bind may have been under way
 

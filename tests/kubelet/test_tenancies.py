@@ -216,7 +216,7 @@ def test_a_call_that_the_kubelet_gave_up_takes_nothing(rig: Rig, disk: Disk) -> 
     call = left.future(["r0@left"])
     assert disk.begun.acquire(timeout=SOON)
     call.cancel()
-    rig.wait_while(lambda: bool(rig.wire._tenancies._table.all()))
+    rig.wait_while(lambda: bool(rig.wire._tenancies._table._entries))
     disk.open.set()
     right.allocate(["r0@right"])
     assert disk.now == {"r0": "r0@right"}
