@@ -10,7 +10,7 @@ DEPLOY  := requirements/deploy.txt
 PROTOS  := supervisor/kubelet/protos
 
 # Tests run in this many processes, a file's tests all in one of them; they wait more than they work. JOBS=0 runs them in this one.
-JOBS        ?= 3
+JOBS        ?= 4
 PYTEST_ARGS ?=
 PYTEST      := -m pytest -n $(JOBS) --dist loadfile
 # What the system's package manager must bring for `make test-full`; `python -m tests.machine` prints those that are missing.
