@@ -153,7 +153,7 @@ def ready(status: Status, now: float) -> tuple[bool, tuple[str, ...]]:
     Missing hardware or drivers, broken plugins and bad edits are named but stop nothing: they must not block a roll-out.
     """
     stopped_by = tuple(_not_connected(status, now) if status.started and status.active else _not_prepared(status))
-    return not stopped_by, (*stopped_by, *_to_know(status))
+    return not stopped_by, tuple(map(printable, (*stopped_by, *_to_know(status))))
 
 
 def _not_prepared(status: Status) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The document that people are told, from the values that the process keeps."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor.ages import Since
@@ -88,6 +88,7 @@ def test_events_are_told_in_words() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())))
+@example("\ud800")
 def test_whatever_a_plugin_says_makes_a_document(text: str) -> None:
     """Also undecodable names; and the document can be read again."""
     notice = Notice(NoticeOrigin.LOOK, "", "something", 1.0)
