@@ -109,9 +109,10 @@ class Soak:
         """What it uses when nothing has happened for a while. Raises ``TimeoutError`` unless all is well then."""
         self.puppet.show({"w0": "", "w1": ""})
         time.sleep(REST)
+        usage = Usage.of(self.process.pid)  # before we ask it anything: the connection for that would count, too, now and then
         self.process.wait_ready("active")
         assert_sound(self.kubelet)
-        return Usage.of(self.process.pid)
+        return usage
 
     def live(self, seconds: float) -> Iterator[Sample]:
         """All kinds of life for so long; a measure every now and then."""
