@@ -7,19 +7,20 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import grpc
 import msgspec
 
 from supervisor.allocation import healthy, merge, preferred, select
 from supervisor.calls import PluginCalls
-from supervisor.errors import AllocationRefused, PluginFailed, UnhealthyDevice, UnknownDevice
+from supervisor.errors import AllocationRefused, PluginFailed
 from supervisor.feed import Feed
 from supervisor.hookspecs import Allocator
 from supervisor.inventory import Inventory, checked_edits
 from supervisor.kubelet.advice import advised
 from supervisor.kubelet.encoding import ListEncoder, container_response
+from supervisor.kubelet.failing import Context, abort, outcome_of
 from supervisor.kubelet.plugin_calls import call_plugin
 from supervisor.kubelet.protos import DEVICE_PLUGIN_SERVICE, MAX_MESSAGE_BYTES
 from supervisor.kubelet.protos import deviceplugin_pb2 as pb
@@ -28,28 +29,11 @@ from supervisor.levels import ALLOCATION_BOUNDS, Counts, Level
 from supervisor.model import ContainerEdits, Device
 from supervisor.slots import Slots
 
-if TYPE_CHECKING:  # grpc's classes are generic in its stubs only
-    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-else:
-    Context = grpc.aio.ServicerContext
-
 Task = Coroutine[Any, Any, None]
-
-_MAX_DETAIL = 512
-"""Characters of an error's text: the kubelet copies it into the pod's status."""
 
 _QUIET_TURNS = 2
 _MOMENT = 0.001
 """Seconds in which grpc sends what a handler has returned."""
-
-_STATUS = {
-    UnknownDevice: grpc.StatusCode.NOT_FOUND,
-    UnhealthyDevice: grpc.StatusCode.FAILED_PRECONDITION,
-    AllocationRefused: grpc.StatusCode.FAILED_PRECONDITION,
-    PluginFailed: grpc.StatusCode.INTERNAL,
-    TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-_OUTCOME = {PluginFailed: "failed", TimeoutError: "timed_out"}
 
 
 class Servicer:
@@ -202,8 +186,8 @@ class Servicer:
             outcome = "ok"
             return response
         except (AllocationRefused, PluginFailed, TimeoutError) as error:
-            outcome = _OUTCOME.get(type(error), "refused")
-            await self._abort(context, error)
+            outcome = outcome_of(error)
+            await abort(context, error)
             raise  # abort never returns
         finally:
             self._count(outcome, time.monotonic() - began)
@@ -292,7 +276,7 @@ class Servicer:
                 arguments, timeout = (inventory.resource, devices), self.calls.pre_start_timeout
                 await self._call(self.calls.starts, plugin.pre_start, arguments, timeout, self._late_others)
         except (AllocationRefused, PluginFailed, TimeoutError) as error:
-            await self._abort(context, error)
+            await abort(context, error)
         return pb.PreStartContainerResponse()
 
     async def _hold(self, claims: tuple[str, ...]) -> None:
@@ -316,11 +300,6 @@ class Servicer:
             return await call_plugin(slots, function, arguments, timeout, late)
         except TimeoutError:
             raise TimeoutError(f"the plugin of {self.feed.resource} did not answer within {timeout:g} s") from None
-
-    async def _abort(self, context: Context, error: Exception) -> None:
-        status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), grpc.StatusCode.INTERNAL)
-        text = str(error)[:_MAX_DETAIL].encode(errors="replace").decode()  # names of files may hold what is no text
-        await context.abort(status, text)
 
     # --- counting -----------------------------------------------------------------------------------------------------
 
